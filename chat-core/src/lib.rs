@@ -1,1 +1,15 @@
-//! placeholder
+//! The chat backend as a library.
+
+pub mod model;
+pub mod protocol;
+
+#[cfg(feature = "service")]
+pub mod auth;
+#[cfg(feature = "service")]
+pub mod bus;
+#[cfg(feature = "service")]
+pub mod fanout;
+#[cfg(feature = "service")]
+pub mod service;
+#[cfg(feature = "service")]
+pub mod store;

@@ -1,0 +1,132 @@
+//! The ASP.NET Core SignalR hub protocol: records in, records out, no I/O.
+//!
+//! A connection's input is one byte stream, however it was cut into frames and POSTs: a [`RecordReader`] finds the records
+//! in it. The first is the handshake ([`handshake`]), always JSON; the rest are [`HubMessage`]s in the agreed
+//! [`Encoding`]. Values inside a record (arguments, items, results) stay raw until the dispatcher knows their type.
+
+pub mod handshake;
+pub mod json;
+pub mod negotiate;
+mod reader;
+
+use std::borrow::Cow;
+
+
+pub use self::reader::RecordReader;
+
+/// The byte that ends a JSON record and the handshake: ASCII RS.
+pub const RECORD_SEPARATOR: u8 = 0x1e;
+
+/// How hub messages are written once the handshake is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// `json`: text, each record ended by [`RECORD_SEPARATOR`].
+    Json,
+}
+
+/// What a record says that can't be understood. The connection ends with an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Longer than the limit, framing included.
+    #[error("a record is longer than {limit} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Not JSON, not an object, nested too deeply, or with a member of the wrong type.
+    #[error("a record is malformed: {0}")]
+    Malformed(String),
+    /// A required member isn't there.
+    #[error("a record lacks {0:?}")]
+    Missing(&'static str),
+}
+
+/// One value of a record, in the record's own encoding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a>(pub &'a [u8]);
+
+impl std::fmt::Debug for Raw<'_> {
+    // Arguments hold what people wrote, and tokens: not for logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Raw({} bytes)", self.0.len())
+    }
+}
+
+/// A hub message. Text borrows from its record where it can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HubMessage<'a> {
+    /// Type 1: calls a method (client) or tells of an event (server).
+    Invocation {
+        /// Under which the completion comes; `None`: no completion whatever happens.
+        invocation_id: Option<Cow<'a, str>>,
+        /// The method's or event's name.
+        target: Cow<'a, str>,
+        /// The arguments: one array.
+        arguments: Raw<'a>,
+        /// Ids of the streams that the caller will upload.
+        stream_ids: Vec<Cow<'a, str>>,
+    },
+    /// Type 2: an item of a stream.
+    StreamItem {
+        /// The stream.
+        invocation_id: Cow<'a, str>,
+        /// The item.
+        item: Raw<'a>,
+    },
+    /// Type 3: the end of a call or stream.
+    Completion {
+        /// The call.
+        invocation_id: Cow<'a, str>,
+        /// How it ended.
+        result: CompletionResult<'a>,
+    },
+    /// Type 4: calls a method that answers a stream.
+    StreamInvocation {
+        /// Under which items and the completion come.
+        invocation_id: Cow<'a, str>,
+        /// The method's name.
+        target: Cow<'a, str>,
+        /// The arguments: one array.
+        arguments: Raw<'a>,
+        /// Ids of the streams that the caller will upload.
+        stream_ids: Vec<Cow<'a, str>>,
+    },
+    /// Type 5: the caller wants no more of a stream.
+    CancelInvocation {
+        /// The stream.
+        invocation_id: Cow<'a, str>,
+    },
+    /// Type 6: alive.
+    Ping,
+    /// Type 7: the last record.
+    Close {
+        /// Why, if it is an error.
+        error: Option<Cow<'a, str>>,
+        /// Whether a client may connect again by itself.
+        allow_reconnect: bool,
+    },
+    /// Type 8: all up to here was handled (stateful reconnect).
+    Ack {
+        /// The last record handled.
+        sequence_id: i64,
+    },
+    /// Type 9: the number of the record that follows (stateful reconnect).
+    Sequence {
+        /// Its number.
+        sequence_id: i64,
+    },
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompletionResult<'a> {
+    /// Without a value.
+    Void,
+    /// With this value.
+    Value(Raw<'a>),
+    /// With this error text.
+    Error(Cow<'a, str>),
+}
