@@ -10,6 +10,8 @@ pub mod bus;
 #[cfg(feature = "service")]
 pub mod fanout;
 #[cfg(feature = "service")]
+pub mod random;
+#[cfg(feature = "service")]
 pub mod service;
 #[cfg(feature = "service")]
 pub mod store;

@@ -1,1 +1,107 @@
-//! placeholder
+//! Who is asking: passwords, access tokens and sessions, and the trait under which a host brings its own.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::model::{Timestamp, UserId};
+use crate::protocol::ErrorCode;
+
+/// Who is asking, once an [`Authenticator`]'s answer was mapped to a user of this database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user_id: UserId,
+    /// The session that the token belongs to, as its authenticator names it.
+    pub session: Option<String>,
+    /// When the token's authority ends; `None`: with the session only.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What an [`Authenticator`] says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who vouches: with `subject` it names a user. [`Identity::LOCAL`] is this server's own accounts, whose subject is the
+    /// user's id.
+    pub issuer: String,
+    /// The user's id there, text of any kind.
+    pub subject: String,
+    /// What to call the user when first seen.
+    pub name: String,
+    /// The session there, so that ending it closes its connections.
+    pub session: Option<String>,
+    /// When this authority ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Identity {
+    /// The issuer of accounts that live in this database.
+    pub const LOCAL: &'static str = "";
+}
+
+/// Tells who sends a request.
+///
+/// ```
+/// use chat_core::auth::{AuthError, Authenticator, Identity};
+///
+/// #[derive(Debug)]
+/// struct MyAuth;
+///
+/// #[async_trait::async_trait]
+/// impl Authenticator for MyAuth {
+///     async fn authenticate(&self, request: &http::request::Parts) -> Result<Identity, AuthError> {
+///         let user = request.headers.get("x-my-user").and_then(|v| v.to_str().ok()).ok_or(AuthError::Unauthenticated)?;
+///         Ok(Identity {
+///             issuer: "my-app".into(),
+///             subject: user.into(),
+///             name: user.into(),
+///             session: None,
+///             expires_at: None,
+///         })
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Authenticator: Send + Sync + fmt::Debug {
+    /// Who sends this request. On hub paths the token may also stand in the query as `access_token`, which arrives here as
+    /// an `Authorization: Bearer` header like any other.
+    async fn authenticate(&self, request: &http::request::Parts) -> Result<Identity, AuthError>;
+
+    /// Who a bare access token is of: the hub's `Authenticate` call renews a connection with it.
+    ///
+    /// The default puts it into an `Authorization: Bearer` header.
+    async fn authenticate_token(&self, token: &str) -> Result<Identity, AuthError> {
+        let request = http::Request::builder()
+            .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(())
+            .map_err(|_| AuthError::Unauthenticated)?;
+        self.authenticate(&request.into_parts().0).await
+    }
+}
+
+/// Why nobody is asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// No token, or one that is not valid.
+    #[error("no valid access token was sent")]
+    Unauthenticated,
+    /// The token was valid once.
+    #[error("the access token has expired: refresh it")]
+    TokenExpired,
+    /// Whoever vouches can't be asked now.
+    #[error("the caller can't be authenticated now")]
+    Unavailable,
+}
+
+impl AuthError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Unauthenticated => ErrorCode::Unauthenticated,
+            Self::TokenExpired => ErrorCode::TokenExpired,
+            Self::Unavailable => ErrorCode::Unavailable,
+        }
+    }
+}

@@ -23,7 +23,11 @@ pub enum LeaveReason {
 /// event's name ([`EventKind::target`]) and the rest its one argument.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Event {
     /// A message was sent. Its place is `changedSeq`.
     MessageCreated(Message),
@@ -162,7 +166,9 @@ impl Event {
     #[must_use]
     pub const fn seq(&self) -> Seq {
         match self {
-            Self::MessageCreated(m) | Self::MessageEdited(m) | Self::MessageDeleted(m) => m.changed_seq,
+            Self::MessageCreated(m) | Self::MessageEdited(m) | Self::MessageDeleted(m) => {
+                m.changed_seq
+            }
             Self::MessagesDeleted { seq, .. }
             | Self::MemberJoined { seq, .. }
             | Self::MemberChanged { seq, .. }

@@ -121,13 +121,19 @@ mod tests {
 
     #[test]
     fn an_integral_float_is_an_integer() {
-        assert_eq!(serde_json::from_str::<RoomId>("7.0").expect("integral"), RoomId(7));
+        assert_eq!(
+            serde_json::from_str::<RoomId>("7.0").expect("integral"),
+            RoomId(7)
+        );
         assert!(serde_json::from_str::<RoomId>("7.5").is_err());
         assert!(serde_json::from_str::<RoomId>("\"7\"").is_err());
     }
 
     #[test]
     fn an_integer_too_large_is_read_as_nobodys_id() {
-        assert_eq!(serde_json::from_str::<RoomId>("18446744073709551615").expect("read"), RoomId(i64::MAX));
+        assert_eq!(
+            serde_json::from_str::<RoomId>("18446744073709551615").expect("read"),
+            RoomId(i64::MAX)
+        );
     }
 }

@@ -48,7 +48,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rooms_per_user: 1_000, members_per_room: 10_000, invites_per_room: 100, sessions_per_user: 50 }
+        Self {
+            rooms_per_user: 1_000,
+            members_per_room: 10_000,
+            invites_per_room: 100,
+            sessions_per_user: 50,
+        }
     }
 }
 
@@ -93,7 +98,10 @@ pub struct Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        Self { access: Duration::from_secs(900), refresh: Duration::from_secs(30 * 86_400) }
+        Self {
+            access: Duration::from_secs(900),
+            refresh: Duration::from_secs(30 * 86_400),
+        }
     }
 }
 
@@ -146,7 +154,11 @@ fn count(text: &str, bounds: &std::ops::RangeInclusive<usize>) -> Result<(), Tex
     if text.len() > bounds.end() * 4 {
         return Err(TextError::TooLong(*bounds.end()));
     }
-    let n = if text.is_ascii() { text.len() } else { text.chars().count() };
+    let n = if text.is_ascii() {
+        text.len()
+    } else {
+        text.chars().count()
+    };
     if n < *bounds.start() {
         Err(TextError::TooShort(*bounds.start()))
     } else if n > *bounds.end() {
@@ -162,7 +174,10 @@ fn count(text: &str, bounds: &std::ops::RangeInclusive<usize>) -> Result<(), Tex
 /// The rule that it breaks.
 pub fn content(text: &str) -> Result<(), TextError> {
     count(text, &CONTENT_CHARS)?;
-    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+    if text
+        .chars()
+        .any(|c| c.is_control() && c != '\n' && c != '\t')
+    {
         return Err(TextError::Control);
     }
     if text.trim().is_empty() {
@@ -190,7 +205,11 @@ pub fn room_name(text: &str) -> Result<&str, TextError> {
 /// The rule that it breaks.
 pub fn client_message_id(text: &str) -> Result<(), TextError> {
     count(text, &CLIENT_MESSAGE_ID_CHARS)?;
-    if text.bytes().all(|b| b.is_ascii_graphic()) { Ok(()) } else { Err(TextError::Character) }
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(TextError::Character)
+    }
 }
 
 /// Checks a username: 2–32 of ASCII letters, digits, `_ . -`.
@@ -199,7 +218,10 @@ pub fn client_message_id(text: &str) -> Result<(), TextError> {
 /// The rule that it breaks.
 pub fn username(text: &str) -> Result<(), TextError> {
     count(text, &USERNAME_CHARS)?;
-    if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+    if text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    {
         Ok(())
     } else {
         Err(TextError::Character)
@@ -217,7 +239,11 @@ pub fn email(text: &str) -> Result<(), TextError> {
         return Err(TextError::Character);
     }
     match text.split_once('@') {
-        Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !domain.contains('@') => Ok(()),
+        Some((local, domain))
+            if !local.is_empty() && !domain.is_empty() && !domain.contains('@') =>
+        {
+            Ok(())
+        }
         _ => Err(TextError::Form),
     }
 }
@@ -242,7 +268,11 @@ pub fn password(text: &str) -> Result<(), TextError> {
 /// The rule that it breaks.
 pub fn device(text: &str) -> Result<(), TextError> {
     count(text, &DEVICE_CHARS)?;
-    if text.chars().any(char::is_control) { Err(TextError::Control) } else { Ok(()) }
+    if text.chars().any(char::is_control) {
+        Err(TextError::Control)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

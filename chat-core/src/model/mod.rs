@@ -11,8 +11,8 @@ mod time;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{Event, EventKind, LeaveReason};
-pub use self::id::{InviteId, MAX_INTEGER, MessageId, RoomId, Seq, SessionId, UserId};
 pub(crate) use self::id::deserialize_integer;
+pub use self::id::{InviteId, MAX_INTEGER, MessageId, RoomId, Seq, SessionId, UserId};
 pub use self::time::{Clock, SystemClock, Timestamp};
 
 /// The username that a deleted account shows.

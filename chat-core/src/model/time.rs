@@ -42,13 +42,19 @@ impl Timestamp {
     /// The time `d` later.
     #[must_use]
     pub fn plus(self, d: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_add(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The time `d` earlier.
     #[must_use]
     pub fn minus(self, d: Duration) -> Self {
-        Self::from_millis(self.0.saturating_sub(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(
+            self.0
+                .saturating_sub(i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long after `earlier` this is; zero if it isn't.
@@ -113,7 +119,9 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
 
             fn visit_str<E: de::Error>(self, v: &str) -> Result<Timestamp, E> {
-                let at: jiff::Timestamp = v.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))?;
+                let at: jiff::Timestamp = v
+                    .parse()
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))?;
                 Ok(Timestamp::from_millis(at.as_millisecond()))
             }
         }
@@ -134,7 +142,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)] // the one place that asks the system
     fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
@@ -145,8 +155,14 @@ mod tests {
 
     #[test]
     fn a_time_is_written_with_milliseconds_in_utc() {
-        assert_eq!(Timestamp::from_millis(1_769_860_800_007).to_string(), "2026-01-31T12:00:00.007Z");
-        assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            Timestamp::from_millis(1_769_860_800_007).to_string(),
+            "2026-01-31T12:00:00.007Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(0).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
         assert_eq!(Timestamp::from_millis(i64::MAX).to_string().len(), 24);
     }
 

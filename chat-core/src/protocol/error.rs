@@ -82,8 +82,8 @@ impl ErrorCode {
     /// The code that is written `text`, if there is one.
     #[must_use]
     pub fn from_wire(text: &str) -> Option<Self> {
-        use serde::de::value::{Error, StrDeserializer};
         use serde::de::IntoDeserializer as _;
+        use serde::de::value::{Error, StrDeserializer};
         let d: StrDeserializer<'_, Error> = text.into_deserializer();
         Self::deserialize(d).ok()
     }
@@ -94,7 +94,10 @@ impl ErrorCode {
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
-            Self::Unauthenticated | Self::TokenExpired | Self::InvalidCredentials | Self::InvalidRefreshToken => 401,
+            Self::Unauthenticated
+            | Self::TokenExpired
+            | Self::InvalidCredentials
+            | Self::InvalidRefreshToken => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -150,8 +153,16 @@ pub struct FieldError {
 
 impl FieldError {
     /// An error of `field`.
-    pub fn new(field: impl Into<String>, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), code: code.into(), detail: detail.into() }
+    pub fn new(
+        field: impl Into<String>,
+        code: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            code: code.into(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -181,7 +192,11 @@ impl HubError {
             .and_then(|(_, n)| n.parse().ok())
             .map(Duration::from_secs);
         let detail = if code.is_some() { detail } else { text };
-        Self { code, detail: detail.to_owned(), retry_after }
+        Self {
+            code,
+            detail: detail.to_owned(),
+            retry_after,
+        }
     }
 }
 
@@ -191,7 +206,12 @@ mod tests {
 
     #[test]
     fn a_code_is_written_as_serde_writes_it() {
-        for code in [ErrorCode::InvalidRequest, ErrorCode::LimitReached, ErrorCode::Internal, ErrorCode::TokenExpired] {
+        for code in [
+            ErrorCode::InvalidRequest,
+            ErrorCode::LimitReached,
+            ErrorCode::Internal,
+            ErrorCode::TokenExpired,
+        ] {
             assert_eq!(serde_json::to_value(code).expect("written"), code.as_str());
             assert_eq!(ErrorCode::from_wire(code.as_str()), Some(code));
         }
@@ -201,7 +221,13 @@ mod tests {
     #[test]
     fn a_hub_error_reads_its_code_and_its_wait() {
         let e = HubError::parse("rate_limited: too many messages (retry after 3 s)");
-        assert_eq!((e.code, e.retry_after), (Some(ErrorCode::RateLimited), Some(Duration::from_secs(3))));
-        assert_eq!(HubError::parse("An unexpected error").detail, "An unexpected error");
+        assert_eq!(
+            (e.code, e.retry_after),
+            (Some(ErrorCode::RateLimited), Some(Duration::from_secs(3)))
+        );
+        assert_eq!(
+            HubError::parse("An unexpected error").detail,
+            "An unexpected error"
+        );
     }
 }

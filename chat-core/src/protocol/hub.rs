@@ -135,7 +135,11 @@ pub struct GetMessages {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<MessageId>,
     /// Items wanted, 1–100, default 50.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_integer")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_integer"
+    )]
     pub limit: Option<i64>,
 }
 
@@ -152,7 +156,11 @@ pub struct GetChanges {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Seq>,
     /// Items wanted, 1–100, default 50.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_integer")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_integer"
+    )]
     pub limit: Option<i64>,
 }
 

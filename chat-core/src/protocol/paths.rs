@@ -23,7 +23,13 @@ fn fill(template: &str, ids: &[i64]) -> String {
     let mut ids = ids.iter();
     template
         .split('/')
-        .map(|part| if part.starts_with('{') { ids.next().map(ToString::to_string).unwrap_or_default() } else { part.to_owned() })
+        .map(|part| {
+            if part.starts_with('{') {
+                ids.next().map(ToString::to_string).unwrap_or_default()
+            } else {
+                part.to_owned()
+            }
+        })
         .collect::<Vec<_>>()
         .join("/")
 }

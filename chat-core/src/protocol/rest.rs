@@ -128,7 +128,15 @@ macro_rules! secret_debug {
     )* };
 }
 // Passwords and tokens must not reach a log by `{:?}`.
-secret_debug!(Register, Login, Refresh, ChangePassword, DeleteAccount, Tokens, AcceptInvite);
+secret_debug!(
+    Register,
+    Login,
+    Refresh,
+    ChangePassword,
+    DeleteAccount,
+    Tokens,
+    AcceptInvite
+);
 
 /// `POST /v1/rooms` and `PATCH /v1/rooms/{roomId}`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -154,10 +162,18 @@ pub struct SetRole {
 #[serde(rename_all = "camelCase")]
 pub struct CreateInvite {
     /// Seconds it admits, 60–2,592,000; absent: 7 days.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_integer")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_integer"
+    )]
     pub expires_in: Option<i64>,
     /// How many it admits, 1–10,000; absent: any number.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_integer")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_integer"
+    )]
     pub max_uses: Option<i64>,
 }
 
@@ -265,7 +281,9 @@ pub struct DeleteAccountQuery {
 }
 
 /// Reads an optional integer; `null` is absent, and `7.0` is 7.
-pub(crate) fn optional_integer<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<i64>, D::Error> {
+pub(crate) fn optional_integer<'de, D: serde::Deserializer<'de>>(
+    d: D,
+) -> Result<Option<i64>, D::Error> {
     #[derive(Deserialize)]
     struct Integer(#[serde(deserialize_with = "crate::model::deserialize_integer")] i64);
     Ok(Option::<Integer>::deserialize(d)?.map(|i| i.0))

@@ -1,1 +1,5 @@
-//! placeholder
+//! The use cases: authorise, write, deliver.
+
+mod error;
+
+pub use self::error::Error;

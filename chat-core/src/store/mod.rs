@@ -22,7 +22,8 @@ use async_trait::async_trait;
 
 use crate::model::limits::Limits;
 use crate::model::{
-    Event, Invite, InviteId, Member, Message, MessageId, Role, Room, RoomId, Seq, Session, SessionId, Timestamp, User, UserId,
+    Event, Invite, InviteId, Member, Message, MessageId, Role, Room, RoomId, Seq, Session,
+    SessionId, Timestamp, User, UserId,
 };
 use crate::protocol::rest::{Changes, Page};
 
@@ -352,10 +353,18 @@ impl Job {
     /// The change that does it.
     #[must_use]
     pub const fn change(&self) -> Change {
-        let Self { room_id, user_id, kind } = *self;
+        let Self {
+            room_id,
+            user_id,
+            kind,
+        } = *self;
         match kind {
             JobKind::Renamed => Change::RefreshMember { room_id, user_id },
-            JobKind::Deleted { erase_messages } => Change::RemoveAccount { room_id, user_id, delete_messages: erase_messages },
+            JobKind::Deleted { erase_messages } => Change::RemoveAccount {
+                room_id,
+                user_id,
+                delete_messages: erase_messages,
+            },
         }
     }
 }
@@ -398,13 +407,22 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Nothing was changed, or with [`StoreError::Uncertain`] perhaps all.
-    async fn commit(&self, ctx: &CommitContext, changes: &[Change]) -> Result<Vec<Result<Committed, Refusal>>, StoreError>;
+    async fn commit(
+        &self,
+        ctx: &CommitContext,
+        changes: &[Change],
+    ) -> Result<Vec<Result<Committed, Refusal>>, StoreError>;
 
     /// The rooms that a user is in, with their heads, in one snapshot; ordered by room id.
     async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError>;
 
     /// A page of a user's rooms with its role in each, ordered by room id, after `after`.
-    async fn rooms(&self, user: UserId, after: Option<RoomId>, limit: i64) -> Result<Page<Room>, StoreError>;
+    async fn rooms(
+        &self,
+        user: UserId,
+        after: Option<RoomId>,
+        limit: i64,
+    ) -> Result<Page<Room>, StoreError>;
 
     /// A room with the caller's role; `None` if the caller isn't in it.
     async fn room(&self, caller: UserId, room: RoomId) -> Result<Option<Room>, StoreError>;
@@ -444,7 +462,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Option<Page<Message>>, StoreError>;
 
     /// One message; `None` if the caller isn't in the room, or the message isn't there or is deleted.
-    async fn message(&self, caller: UserId, room: RoomId, message: MessageId) -> Result<Option<Message>, StoreError>;
+    async fn message(
+        &self,
+        caller: UserId,
+        room: RoomId,
+        message: MessageId,
+    ) -> Result<Option<Message>, StoreError>;
 
     /// The current state of all that changed after `since`, ordered by the place of its last change; rows, head and
     /// membership are read in one snapshot. `None` if the reader may not read the room, or it never was.
@@ -474,11 +497,21 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The user of a host's `(issuer, subject)`, made at first sight with that name; an existing one keeps its name.
     /// `None` if that user was deleted. Names of such users follow no rule and need not be unique.
-    async fn identify(&self, issuer: &str, subject: &str, name: &str, at: Timestamp) -> Result<Option<UserId>, StoreError>;
+    async fn identify(
+        &self,
+        issuer: &str,
+        subject: &str,
+        name: &str,
+        at: Timestamp,
+    ) -> Result<Option<UserId>, StoreError>;
 
     /// Renames a user, and makes a [`Job`] for each of its rooms. For a registered account the name is unique
     /// case-insensitively. The same name: no job.
-    async fn rename_user(&self, user: UserId, username: &str) -> Result<Result<User, UserRefusal>, StoreError>;
+    async fn rename_user(
+        &self,
+        user: UserId,
+        username: &str,
+    ) -> Result<Result<User, UserRefusal>, StoreError>;
 
     /// Deletes an account: its name, address, password and sessions go in one transaction with making a [`Job`] for each
     /// room it is in (with `erase_messages`: each it ever was in). Its id stays, as a tombstone. Answers the sessions that
@@ -538,7 +571,9 @@ pub struct NewAccount<'a> {
 
 impl fmt::Debug for NewAccount<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewAccount").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("NewAccount")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -553,7 +588,9 @@ pub struct Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user.id).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("user", &self.user.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -627,7 +664,10 @@ pub enum Rotated {
 #[async_trait]
 pub trait Accounts: Send + Sync + fmt::Debug {
     /// Makes an account. Of two at once with one address or name, one is refused.
-    async fn create_account(&self, account: &NewAccount<'_>) -> Result<Result<User, UserRefusal>, StoreError>;
+    async fn create_account(
+        &self,
+        account: &NewAccount<'_>,
+    ) -> Result<Result<User, UserRefusal>, StoreError>;
 
     /// The account of an e-mail address, compared under [`fold`](crate::model::limits::fold).
     async fn credentials_by_email(&self, email: &str) -> Result<Option<Credentials>, StoreError>;
@@ -647,11 +687,19 @@ pub trait Accounts: Send + Sync + fmt::Debug {
     ) -> Result<Option<Vec<EndedSession>>, StoreError>;
 
     /// Replaces a password's hash by a stronger one of the same password; no session ends.
-    async fn rehash_password(&self, user: UserId, old_hash: &str, new_hash: &str) -> Result<(), StoreError>;
+    async fn rehash_password(
+        &self,
+        user: UserId,
+        old_hash: &str,
+        new_hash: &str,
+    ) -> Result<(), StoreError>;
 
     /// Makes a session, and ends the longest unused of too many; answers it with those that ended. `None` if the user is
     /// deleted.
-    async fn create_session(&self, session: &NewSession<'_>) -> Result<Option<(SessionId, Vec<EndedSession>)>, StoreError>;
+    async fn create_session(
+        &self,
+        session: &NewSession<'_>,
+    ) -> Result<Option<(SessionId, Vec<EndedSession>)>, StoreError>;
 
     /// Uses a refresh token, in one compare-and-set: of many uses of the current one at once, one is
     /// [`Rotated::Fresh`] and the others [`Rotated::Again`]. A session past its expiry is [`Rotated::Unknown`]. Hashes of
@@ -668,8 +716,18 @@ pub trait Accounts: Send + Sync + fmt::Debug {
     ) -> Result<Page<Session>, StoreError>;
 
     /// Ends a session of a user and notes it for [`Store::ended_sessions`]; false if there is none such.
-    async fn end_user_session(&self, user: UserId, session: SessionId, at: Timestamp) -> Result<bool, StoreError>;
+    async fn end_user_session(
+        &self,
+        user: UserId,
+        session: SessionId,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Whether the account logged in from this address at or after `since`.
-    async fn knows_address(&self, user: UserId, address_hash: &TokenHash, since: Timestamp) -> Result<bool, StoreError>;
+    async fn knows_address(
+        &self,
+        user: UserId,
+        address_hash: &TokenHash,
+        since: Timestamp,
+    ) -> Result<bool, StoreError>;
 }

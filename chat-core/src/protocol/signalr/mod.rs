@@ -11,7 +11,6 @@ mod reader;
 
 use std::borrow::Cow;
 
-
 pub use self::reader::RecordReader;
 
 /// The byte that ends a JSON record and the handshake: ASCII RS.

@@ -1,0 +1,207 @@
+//! The one error of the use cases, with its stable code.
+
+use std::time::Duration;
+
+use crate::auth::AuthError;
+use crate::model::limits::TextError;
+use crate::protocol::{ErrorCode, FieldError};
+use crate::store::{Refusal, StoreError, UserRefusal};
+
+/// Why a call wasn't done. What a caller may read is [`Error::code`] and [`Error::detail`]; the cause behind
+/// [`std::error::Error::source`] is for the log alone.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Error {
+    code: ErrorCode,
+    detail: String,
+    fields: Vec<FieldError>,
+    retry_after: Option<Duration>,
+    #[source]
+    source: Option<crate::store::BoxError>,
+}
+
+impl Error {
+    /// An error of `code`; `detail` tells a person what to do next.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            fields: Vec::new(),
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// `not_found`, the same for what isn't there and what the caller may not know of.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::new(
+            ErrorCode::NotFound,
+            "there is no such thing, or you have no access to it",
+        )
+    }
+
+    /// `validation_failed` of one field.
+    pub fn field(field: &str, code: &str, detail: impl Into<String>) -> Self {
+        Self::fields(vec![FieldError::new(field, code, detail)])
+    }
+
+    /// `validation_failed` of these fields.
+    #[must_use]
+    pub fn fields(fields: Vec<FieldError>) -> Self {
+        let detail = fields
+            .iter()
+            .map(|f| format!("{} {}", f.field, f.detail))
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self {
+            fields,
+            ..Self::new(ErrorCode::ValidationFailed, detail)
+        }
+    }
+
+    /// `validation_failed` of a text.
+    #[must_use]
+    pub fn text(field: &str, error: TextError) -> Self {
+        Self::field(field, error.code(), error.detail())
+    }
+
+    /// `rate_limited`.
+    pub fn rate_limited(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(ErrorCode::RateLimited, detail)
+        }
+    }
+
+    /// `unavailable`, worth another try after a second.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(ErrorCode::Unavailable, detail)
+        }
+    }
+
+    /// What happened, for a program.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// What happened and what to do, for a person. One line, without inner detail.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The fields of a `validation_failed`.
+    #[must_use]
+    pub fn field_errors(&self) -> &[FieldError] {
+        &self.fields
+    }
+
+    /// How long to wait before another try, with `rate_limited` and `unavailable`.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whole seconds of [`Error::retry_after`], at least 1: `Retry-After` and the hub's `(retry after N s)`.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|d| {
+            d.as_millis()
+                .div_ceil(1000)
+                .max(1)
+                .try_into()
+                .unwrap_or(u64::MAX)
+        })
+    }
+
+    /// The hub's error text: `"<code>: <detail>"`, with `(retry after N s)` where there is a wait.
+    #[must_use]
+    pub fn hub_text(&self) -> String {
+        match self.retry_after_seconds() {
+            Some(n) => format!("{}: {} (retry after {n} s)", self.code, self.detail),
+            None => format!("{}: {}", self.code, self.detail),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        let error = if e.is_retryable() {
+            Self::unavailable("the database can't be used now: try again")
+        } else {
+            Self::new(ErrorCode::Internal, "something failed inside the server")
+        };
+        Self {
+            source: Some(Box::new(e)),
+            ..error
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(r: Refusal) -> Self {
+        let (code, detail) = match r {
+            Refusal::NotFound => return Self::not_found(),
+            Refusal::Forbidden => (
+                ErrorCode::Forbidden,
+                "your role in the room doesn't allow this",
+            ),
+            Refusal::ClientMessageIdReused => (
+                ErrorCode::Conflict,
+                "this clientMessageId was first sent with another content: use a new one",
+            ),
+            Refusal::LastAdmin => (
+                ErrorCode::Conflict,
+                "the last admin can't step down: make someone else admin first",
+            ),
+            Refusal::InviteGone => (
+                ErrorCode::Gone,
+                "this invite doesn't admit you any more: ask for a new one",
+            ),
+            Refusal::RoomsPerUser => (
+                ErrorCode::LimitReached,
+                "you are in as many rooms as allowed: leave one first",
+            ),
+            Refusal::MembersPerRoom => (
+                ErrorCode::LimitReached,
+                "the room has as many members as allowed",
+            ),
+            Refusal::InvitesPerRoom => (
+                ErrorCode::LimitReached,
+                "the room has as many open invites as allowed: revoke one first",
+            ),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<UserRefusal> for Error {
+    fn from(r: UserRefusal) -> Self {
+        match r {
+            UserRefusal::EmailTaken => Self::new(
+                ErrorCode::EmailTaken,
+                "there is an account with this e-mail address",
+            ),
+            UserRefusal::UsernameTaken => Self::new(
+                ErrorCode::UsernameTaken,
+                "this username is taken: choose another",
+            ),
+            UserRefusal::NotFound => Self::not_found(),
+        }
+    }
+}
+
+impl From<AuthError> for Error {
+    fn from(e: AuthError) -> Self {
+        match e {
+            AuthError::Unavailable => Self::unavailable(e.to_string()),
+            AuthError::Unauthenticated | AuthError::TokenExpired => {
+                Self::new(e.code(), e.to_string())
+            }
+        }
+    }
+}
