@@ -17,10 +17,11 @@ pub mod memory;
 pub mod sqlite;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::limits::Limits;
+use crate::model::limits::{INVITE_EXPIRES_SECONDS, Limits};
 use crate::model::{
     Event, Invite, InviteId, Member, Message, MessageId, Role, Room, RoomId, Seq, Session,
     SessionId, Timestamp, User, UserId,
@@ -94,12 +95,16 @@ pub struct CommitContext {
 pub struct NodeId(pub i64);
 
 /// One act that changes a room. Who asks is always checked in the transaction that writes.
+///
+/// What is checked first: that the caller is in the room ([`Refusal::NotFound`]), then that its role allows the act at all
+/// ([`Refusal::Forbidden`]), then that what the change names is there ([`Refusal::NotFound`]), then the rules of the act.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// → [`Event::MessageCreated`], [`Outcome::Event`]. A `client_message_id` that this sender used in this room before,
     /// in this batch too: no event, [`Outcome::Message`] with the message as it is now (a tombstone if deleted), or
-    /// [`Refusal::ClientMessageIdReused`] if its *first* content was another (a hash of the first content is kept).
+    /// [`Refusal::ClientMessageIdReused`] if its *first* content was another (a hash of the first content is kept). Leaving
+    /// and coming back changes nothing in that; what retention removed is forgotten, its `client_message_id` too.
     SendMessage {
         /// The room.
         room_id: RoomId,
@@ -110,8 +115,8 @@ pub enum Change {
         /// The sender's own id for it.
         client_message_id: Option<String>,
     },
-    /// → [`Event::MessageEdited`], [`Outcome::Event`]. By its author, else [`Refusal::Forbidden`]; a deleted message is
-    /// [`Refusal::NotFound`]. The same content: no event, [`Outcome::Message`].
+    /// → [`Event::MessageEdited`], [`Outcome::Event`]. By its author, else [`Refusal::Forbidden`]; a deleted message, or one
+    /// of another room, is [`Refusal::NotFound`] to everyone. The same content: no event, [`Outcome::Message`].
     EditMessage {
         /// The room.
         room_id: RoomId,
@@ -133,14 +138,16 @@ pub enum Change {
         /// Who asks.
         by: UserId,
     },
-    /// → [`Event::MemberJoined`] of the creator, an admin, at `seq` 1; [`Outcome::Room`] with role admin.
+    /// → [`Event::MemberJoined`] of the creator, an admin, at `seq` 1; [`Outcome::Room`] with role admin. A user who is
+    /// unknown or deleted: [`Refusal::NotFound`]; one in too many rooms: [`Refusal::RoomsPerUser`].
     CreateRoom {
         /// Who.
         by: UserId,
         /// The name, trimmed.
         name: String,
     },
-    /// → [`Event::RoomChanged`], [`Outcome::Room`] (role admin). By an admin. The same name: no event.
+    /// → [`Event::RoomChanged`] (its room stands at the change's place), [`Outcome::Room`] (role admin). By an admin. The
+    /// same name: no event.
     RenameRoom {
         /// The room.
         room_id: RoomId,
@@ -150,7 +157,7 @@ pub enum Change {
         name: String,
     },
     /// → [`Event::RoomDeleted`], [`Outcome::Done`]. By an admin. From then on nobody is in it and nothing in it is found;
-    /// its rows go in [`Store::sweep`].
+    /// its messages, its invites and the room itself go in [`Store::sweep`]. Who was in it stays known to [`Store::user`].
     DeleteRoom {
         /// The room.
         room_id: RoomId,
@@ -173,7 +180,8 @@ pub enum Change {
     /// → ([`Event::MessagesDeleted`] if asked for and the user has messages that aren't deleted), [`Event::MemberLeft`],
     /// then [`Event::MembersChanged`] to admin if no admin remains, or [`Event::RoomDeleted`] if nobody does;
     /// [`Outcome::Done`]. Anyone leaves (`by == user_id`); an admin removes a member but not another admin
-    /// ([`Refusal::Forbidden`]), and from then on no invite that exists admits that user again.
+    /// ([`Refusal::Forbidden`]), and from then on no invite that exists admits that user again, even if another one did
+    /// since. A user who isn't in the room: [`Refusal::NotFound`].
     RemoveMember {
         /// The room.
         room_id: RoomId,
@@ -184,7 +192,8 @@ pub enum Change {
         /// Whether all that the user wrote in the room is deleted as well.
         delete_messages: bool,
     },
-    /// No event; [`Outcome::Invite`] without its token. By an admin.
+    /// No event; [`Outcome::Invite`] without its token. By an admin; [`Refusal::InvitesPerRoom`] counts those that still
+    /// admit someone at [`CommitContext::at`].
     CreateInvite {
         /// The room.
         room_id: RoomId,
@@ -197,7 +206,8 @@ pub enum Change {
         /// How many it admits.
         max_uses: Option<i64>,
     },
-    /// No event; [`Outcome::Done`]. By an admin. One that is unknown or revoked already: [`Refusal::NotFound`].
+    /// No event; [`Outcome::Done`]. By an admin. One that is unknown, another room's, or revoked already:
+    /// [`Refusal::NotFound`]; one that expired or was used up is still revoked.
     RevokeInvite {
         /// The room.
         room_id: RoomId,
@@ -207,8 +217,10 @@ pub enum Change {
         invite_id: InviteId,
     },
     /// → [`Event::MemberJoined`] as a member, [`Outcome::Room`]. For someone in the room already no event, no use, and
-    /// [`Outcome::Room`], whatever the invite's state. An unknown token, or one of a deleted room:
-    /// [`Refusal::NotFound`]. `room_id` is what [`Store::invite_room`] said of the token.
+    /// [`Outcome::Room`], whatever the invite's state. An unknown token, one of a deleted room, and a user who is unknown
+    /// or deleted: [`Refusal::NotFound`]. `room_id` is what [`Store::invite_room`] said of the token; with another room's it
+    /// is unknown. Else, in this order: [`Refusal::InviteGone`] (it stops admitting at its `expires_at` exactly),
+    /// [`Refusal::RoomsPerUser`], [`Refusal::MembersPerRoom`]; a refused one costs no use.
     AcceptInvite {
         /// The room.
         room_id: RoomId,
@@ -218,7 +230,7 @@ pub enum Change {
         token_hash: TokenHash,
     },
     /// A step of a user's renaming ([`Job`]): → [`Event::MemberChanged`] if the user is in the room; [`Outcome::Done`]. The
-    /// job is done with it.
+    /// job is done with it. It is never refused, and without such a job it does nothing, so that two nodes may run one.
     RefreshMember {
         /// The room.
         room_id: RoomId,
@@ -226,7 +238,8 @@ pub enum Change {
         user_id: UserId,
     },
     /// A step of an account's deletion ([`Job`]): like [`Change::RemoveMember`] by oneself with reason `accountDeleted`; for
-    /// a former member only [`Event::MessagesDeleted`], if asked for. [`Outcome::Done`]. The job is done with it.
+    /// a former member only [`Event::MessagesDeleted`], if asked for. [`Outcome::Done`]. The job is done with it. It is never
+    /// refused, and without such a job it does nothing, so that two nodes may run one.
     RemoveAccount {
         /// The room.
         room_id: RoomId,
@@ -380,6 +393,10 @@ pub enum UserRefusal {
     NotFound,
 }
 
+/// How long after its expiry an invite stays known ([`Refusal::InviteGone`]); then [`Store::sweep`] removes it, and it is
+/// unknown. As long as the longest one lives.
+pub const INVITE_KEPT: Duration = Duration::from_secs(INVITE_EXPIRES_SECONDS.end().unsigned_abs());
+
 /// How one step of [`Store::sweep`] goes.
 #[derive(Clone, Copy, Debug)]
 pub struct SweepContext {
@@ -452,7 +469,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn invite_room(&self, token_hash: &TokenHash) -> Result<Option<RoomId>, StoreError>;
 
     /// A page of a room's messages, oldest first, without deleted ones; `None` if the caller isn't in the room or the
-    /// position's message isn't one of it (a deleted one still is).
+    /// position's message isn't one of it (a deleted one still is, one that retention removed isn't). `has_more` tells
+    /// exactly whether there is another message beyond the page, in the direction of paging ([`Position::Newest`] pages
+    /// backwards).
     async fn messages(
         &self,
         caller: UserId,
@@ -476,8 +495,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// `messageDeleted`. A member appears once: joined after `from` → `memberJoined`, else `memberChanged`, gone →
     /// `memberLeft`. The room appears once, as `roomChanged` at its last renaming. `messagesDeleted` and
     /// `membersChanged` stand at their own places; a message that fell to a bulk deletion is `messageDeleted` at its own
-    /// last place, or left out. `complete` is false if retention removed something that changed after `from`, or if `since`
-    /// is beyond the head (no items then, and `seq` is the head).
+    /// last place, or left out. Rooms and members in items are as they are now: `room.seq` is the head. `complete` is false
+    /// if retention removed something that changed after `from`, or if `since` is beyond the head (no items then, and `seq`
+    /// is the head). `from` is at most `since`. With more to come `seq` is the place of the last item, and there is another.
     async fn changes(
         &self,
         reader: Reader,
@@ -490,13 +510,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The heads of those rooms that exist (a deleted one stands at its `RoomDeleted` until it is purged).
     async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Membership>, StoreError>;
 
-    /// The public profile of someone who is or was in a room with the caller (or of the caller): for a member of the room,
-    /// anyone who ever was in it; for a former member, anyone who came before it left. A deleted one has
+    /// The public profile of someone who is or was in a room with the caller (or of the caller, then with `email`): for a
+    /// member of the room, anyone who ever was in it; for a former member, anyone who came before it left. A deleted room
+    /// counts as left by everyone, and is not forgotten when it is purged. A deleted user has
     /// [`DELETED_USERNAME`](crate::model::DELETED_USERNAME).
     async fn user(&self, caller: UserId, user: UserId) -> Result<Option<User>, StoreError>;
 
     /// The user of a host's `(issuer, subject)`, made at first sight with that name; an existing one keeps its name.
-    /// `None` if that user was deleted. Names of such users follow no rule and need not be unique.
+    /// `None` if that user was deleted. Names of such users follow no rule and need not be unique. Of many first sights at
+    /// once one makes the user, and all answer it.
     async fn identify(
         &self,
         issuer: &str,
@@ -505,8 +527,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         at: Timestamp,
     ) -> Result<Option<UserId>, StoreError>;
 
-    /// Renames a user, and makes a [`Job`] for each of its rooms. For a registered account the name is unique
-    /// case-insensitively. The same name: no job.
+    /// Renames a user, and makes a [`Job`] for each of its rooms, one however often it is renamed before that is done. For a
+    /// registered account the name is unique case-insensitively. The same name: no job. Answers the user with `email`.
     async fn rename_user(
         &self,
         user: UserId,
@@ -514,8 +536,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Result<User, UserRefusal>, StoreError>;
 
     /// Deletes an account: its name, address, password and sessions go in one transaction with making a [`Job`] for each
-    /// room it is in (with `erase_messages`: each it ever was in). Its id stays, as a tombstone. Answers the sessions that
-    /// ended, or `None` if there is no such user.
+    /// room it is in (with `erase_messages`: each it ever was in and that isn't deleted); renamings that wait are dropped. Its
+    /// id stays, as a tombstone; its address and name are free again. Answers the sessions that ended, which are noted for
+    /// [`Store::ended_sessions`], or `None` if there is no such user or it is deleted already.
     async fn delete_user(
         &self,
         user: UserId,
@@ -526,7 +549,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Up to `limit` jobs that wait to be done, oldest first.
     async fn jobs(&self, limit: i64) -> Result<Vec<Job>, StoreError>;
 
-    /// Notes a session as ended, so that all nodes see it.
+    /// Notes a session as ended, so that all nodes see it. Noted again it is still one.
     async fn end_session(&self, session: &EndedSession) -> Result<(), StoreError>;
 
     /// The sessions that ended at or after `since`.
@@ -544,12 +567,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Renews the lease of `node` until `until`.
     async fn lease(&self, node: NodeId, until: Timestamp) -> Result<(), StoreError>;
 
-    /// Gives `node` the outbox rows of nodes whose lease ran out before `at`, and of nodes that have none; answers how
+    /// Gives `node` the outbox rows of other nodes whose lease ran out before `at`, and of those that have none; answers how
     /// many.
     async fn take_over(&self, node: NodeId, at: Timestamp) -> Result<u64, StoreError>;
 
     /// One bounded step of cleaning: scrubs the content of bulk-deleted messages, purges deleted rooms, removes what is past
-    /// retention, expired and ended sessions, and invites that ended long ago. Answers whether there is more to do.
+    /// retention, expired and ended sessions, and invites that expired [`INVITE_KEPT`] ago. Answers whether there is more to
+    /// do; repeated until there isn't, it comes to an end.
     async fn sweep(&self, ctx: &SweepContext) -> Result<bool, StoreError>;
 
     /// Answers when the database does.
@@ -663,7 +687,7 @@ pub enum Rotated {
 /// Logins and sessions: what role `auth` needs beside [`Store`], in the same database.
 #[async_trait]
 pub trait Accounts: Send + Sync + fmt::Debug {
-    /// Makes an account. Of two at once with one address or name, one is refused.
+    /// Makes an account. Of two at once with one address or name, one is refused; if both are taken, for the address.
     async fn create_account(
         &self,
         account: &NewAccount<'_>,
@@ -675,8 +699,8 @@ pub trait Accounts: Send + Sync + fmt::Debug {
     /// The account of an id; `None` if there is none, it is deleted, or it is a host's user.
     async fn credentials(&self, user: UserId) -> Result<Option<Credentials>, StoreError>;
 
-    /// Replaces the password's hash, if it still is `old_hash`, and ends every session but `keep`; answers those, or `None`
-    /// if the hash was another.
+    /// Replaces the password's hash, if it still is `old_hash`, and ends every session but `keep`; answers those, which are
+    /// noted for [`Store::ended_sessions`], or `None` if the hash was another or there is no such account.
     async fn set_password(
         &self,
         user: UserId,
@@ -686,7 +710,7 @@ pub trait Accounts: Send + Sync + fmt::Debug {
         at: Timestamp,
     ) -> Result<Option<Vec<EndedSession>>, StoreError>;
 
-    /// Replaces a password's hash by a stronger one of the same password; no session ends.
+    /// Replaces a password's hash by a stronger one of the same password, if it still is `old_hash`; no session ends.
     async fn rehash_password(
         &self,
         user: UserId,
@@ -694,16 +718,17 @@ pub trait Accounts: Send + Sync + fmt::Debug {
         new_hash: &str,
     ) -> Result<(), StoreError>;
 
-    /// Makes a session, and ends the longest unused of too many; answers it with those that ended. `None` if the user is
-    /// deleted.
+    /// Makes a session, and ends the longest unused of too many; answers it with those that ended, which are noted for
+    /// [`Store::ended_sessions`]. Expired ones don't count. `None` if the user is unknown or deleted.
     async fn create_session(
         &self,
         session: &NewSession<'_>,
     ) -> Result<Option<(SessionId, Vec<EndedSession>)>, StoreError>;
 
     /// Uses a refresh token, in one compare-and-set: of many uses of the current one at once, one is
-    /// [`Rotated::Fresh`] and the others [`Rotated::Again`]. A session past its expiry is [`Rotated::Unknown`]. Hashes of
-    /// older tokens are kept, as many as tell a reuse for the session's life.
+    /// [`Rotated::Fresh`] and the others [`Rotated::Again`]. A session that ended, or is at or past its expiry, is
+    /// [`Rotated::Unknown`] whichever token was presented. Hashes of older tokens are kept, as many as tell a reuse for the
+    /// session's life. A session that ends by reuse is noted for [`Store::ended_sessions`].
     async fn rotate(&self, rotation: &Rotation<'_>) -> Result<Rotated, StoreError>;
 
     /// A page of a user's sessions that live at `at`, ordered by id; `current` is false in all.
@@ -723,7 +748,7 @@ pub trait Accounts: Send + Sync + fmt::Debug {
         at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Whether the account logged in from this address at or after `since`.
+    /// Whether the account logged in from this address at or after `since`, also if that session has ended.
     async fn knows_address(
         &self,
         user: UserId,
