@@ -2,6 +2,7 @@
 
 pub mod model;
 pub mod protocol;
+pub mod random;
 
 #[cfg(feature = "service")]
 pub mod auth;
@@ -9,8 +10,6 @@ pub mod auth;
 pub mod bus;
 #[cfg(feature = "service")]
 pub mod fanout;
-#[cfg(feature = "service")]
-pub mod random;
 #[cfg(feature = "service")]
 pub mod service;
 #[cfg(feature = "service")]
