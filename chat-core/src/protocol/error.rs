@@ -166,6 +166,17 @@ impl FieldError {
     }
 }
 
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without a field it is the value as a whole.
+        let field = match self.field.as_str() {
+            "" => "the value",
+            field => field,
+        };
+        write!(f, "{field} {}", self.detail)
+    }
+}
+
 /// A hub method's error: the text `"<code>: <detail>"`, for `rate_limited` and `unavailable` ending in
 /// `(retry after N s)`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,5 +8,6 @@ pub mod hub;
 pub mod paths;
 pub mod rest;
 pub mod signalr;
+pub mod strict_json;
 
 pub use self::error::{ErrorCode, FieldError, HubError, Problem};

@@ -4,27 +4,31 @@
 //! in it. The first is the handshake ([`handshake`]), always JSON; the rest are [`HubMessage`]s in the agreed
 //! [`Encoding`]. Values inside a record (arguments, items, results) stay raw until the dispatcher knows their type.
 
+mod encoding;
 pub mod handshake;
-pub mod json;
+mod json;
 pub mod negotiate;
 mod reader;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
+pub use self::encoding::Encoding;
 pub use self::reader::RecordReader;
+use super::strict_json::JsonError;
 
 /// The byte that ends a JSON record and the handshake: ASCII RS.
 pub const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// How hub messages are written once the handshake is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Encoding {
-    /// `json`: text, each record ended by [`RECORD_SEPARATOR`].
-    Json,
-}
+/// The text of the Close record after a record that can't be understood or is too long, a client time-out, or a failed
+/// write.
+pub const CLOSED_WITH_ERROR: &str = "Connection closed with an error.";
 
-/// What a record says that can't be understood. The connection ends with an error.
+/// What can't be understood. In a record of a connection's input it ends the connection.
+///
+/// The texts repeat nothing of what was sent, so they may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -34,12 +38,41 @@ pub enum DecodeError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not JSON, not an object, nested too deeply, or with a member of the wrong type.
-    #[error("a record is malformed: {0}")]
-    Malformed(String),
+    /// Not an object of the encoding, or nested too deeply.
+    #[error("a record is malformed at byte {at}")]
+    Malformed {
+        /// Where, about.
+        at: usize,
+    },
     /// A required member isn't there.
     #[error("a record lacks {0:?}")]
     Missing(&'static str),
+    /// A member is of the wrong type.
+    #[error("a record has a {0:?} of the wrong type")]
+    WrongType(&'static str),
+    /// A completion has both.
+    #[error("a completion has an error and a result")]
+    ErrorAndResult,
+    /// A result, an item or an event's argument isn't what it must be.
+    #[error("a value can't be read: {0}")]
+    Value(String),
+}
+
+/// What can't be written: a fault of the type, not of its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a value can't be written: {0}")]
+pub struct EncodeError(pub(crate) String);
+
+/// Why a call's arguments were refused: `validation_failed`, with this text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArgumentsError {
+    /// Not exactly one.
+    #[error("the method takes one argument, not {0}")]
+    Count(usize),
+    /// The argument isn't what it must be.
+    #[error(transparent)]
+    Argument(#[from] JsonError),
 }
 
 /// One value of a record, in the record's own encoding.
