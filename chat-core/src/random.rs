@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use rand::TryRng as _;
 use rand::rngs::SysRng;
-use rand::{Rng as _, SeedableRng as _, TryRng as _};
+#[cfg(feature = "testing")]
+use rand::{Rng as _, SeedableRng as _};
 
 /// A source of random bytes.
 pub trait Random: Send + Sync + fmt::Debug {

@@ -1,0 +1,240 @@
+//! How a client is set up: every default in one place.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::model::{Clock, SystemClock};
+use chat_core::random::{Random, SystemRandom};
+use reqwest::Url;
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::tokens::{MemoryTokenStore, TokenStore};
+
+/// What can be set about a client. All durations are upper bounds unless they say otherwise.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) server: Url,
+    pub(crate) login: LoginOption,
+    pub(crate) user_agent: String,
+    pub(crate) proxy: Option<Url>,
+    pub(crate) root_certificates: Vec<reqwest::Certificate>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) response_limit_bytes: usize,
+    pub(crate) retries: u32,
+    pub(crate) retry_wait: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+/// Where access tokens come from.
+#[derive(Clone)]
+pub(crate) enum LoginOption {
+    /// `login` or what the store holds.
+    Store(Arc<dyn TokenStore>),
+    /// One access token, never renewed.
+    AccessToken(String),
+}
+
+impl Options {
+    fn new(server: Url) -> Self {
+        Self {
+            server,
+            login: LoginOption::Store(Arc::new(MemoryTokenStore::default())),
+            user_agent: concat!("chat-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            proxy: None,
+            root_certificates: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            // A page of 100 messages of 4,000 characters at 4 bytes is 1.6 MB.
+            response_limit_bytes: 8 * 1024 * 1024,
+            retries: 3,
+            retry_wait: Duration::from_secs(10),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The login holds secrets, and a proxy's address may.
+        f.debug_struct("Options")
+            .field("server", &self.server.as_str())
+            .field("user_agent", &self.user_agent)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("request_timeout", &self.request_timeout)
+            .field("response_limit_bytes", &self.response_limit_bytes)
+            .field("retries", &self.retries)
+            .field("retry_wait", &self.retry_wait)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets up a [`Client`]. Made by [`Client::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ClientBuilder {
+    options: Result<Options>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(server: &str) -> Self {
+        Self {
+            options: server_url(server).map(Options::new),
+        }
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Options)) -> Self {
+        if let Ok(options) = &mut self.options {
+            set(options);
+        }
+        self
+    }
+
+    /// Where the login is kept between runs. Default: in memory, so that it ends with the process.
+    pub fn token_store(self, store: impl TokenStore + 'static) -> Self {
+        self.set(|o| o.login = LoginOption::Store(Arc::new(store)))
+    }
+
+    /// Uses this access token instead of a login. It is never renewed: once it has expired, calls fail with
+    /// [`Error::SessionEnded`].
+    pub fn access_token(self, token: impl Into<String>) -> Self {
+        self.set(|o| o.login = LoginOption::AccessToken(token.into()))
+    }
+
+    /// What the client calls itself in `User-Agent`. Default: this crate's name and version.
+    pub fn user_agent(self, name: impl Into<String>) -> Self {
+        self.set(|o| o.user_agent = name.into())
+    }
+
+    /// An HTTP proxy, such as `http://proxy.example:3128`. Default: none; the environment is never read.
+    pub fn proxy(mut self, url: &str) -> Self {
+        match Url::parse(url) {
+            Ok(url) => self.set(|o| o.proxy = Some(url)),
+            Err(_) => {
+                // The address may hold a password: not in the text.
+                self.options = self.options.and(Err(Error::BadOption(
+                    "the proxy's address is no URL".into(),
+                )));
+                self
+            }
+        }
+    }
+
+    /// Trusts one more root certificate, in PEM, beside the system's. For servers with certificates of their own.
+    pub fn root_certificate(mut self, pem: &[u8]) -> Self {
+        match reqwest::Certificate::from_pem(pem) {
+            Ok(certificate) => self.set(|o| o.root_certificates.push(certificate)),
+            Err(e) => {
+                self.options = self
+                    .options
+                    .and(Err(Error::BadOption(format!("root certificate: {e}"))));
+                self
+            }
+        }
+    }
+
+    /// How long making a TCP and TLS connection may take. Default: 10 s.
+    pub fn connect_timeout(self, limit: Duration) -> Self {
+        self.set(|o| o.connect_timeout = limit)
+    }
+
+    /// How long one request may take, its answer's body included. Default: 30 s.
+    pub fn request_timeout(self, limit: Duration) -> Self {
+        self.set(|o| o.request_timeout = limit)
+    }
+
+    /// How many bytes an answer's body may have. Default: 8 MiB.
+    pub fn response_limit_bytes(self, limit: usize) -> Self {
+        self.set(|o| o.response_limit_bytes = limit)
+    }
+
+    /// How often a call that may safely be repeated is tried again after 429, 502, 503, 504, a broken connection or a
+    /// time-out. Default: 3.
+    pub fn retries(self, retries: u32) -> Self {
+        self.set(|o| o.retries = retries)
+    }
+
+    /// The longest wait before such a try: a server that asks for more in `Retry-After` is told to the caller instead.
+    /// Default: 10 s.
+    pub fn retry_wait(self, limit: Duration) -> Self {
+        self.set(|o| o.retry_wait = limit)
+    }
+
+    /// Where wall time comes from. For simulation.
+    #[doc(hidden)]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.set(|o| o.clock = clock)
+    }
+
+    /// Where randomness comes from: message ids, jitter, keys. For simulation.
+    #[doc(hidden)]
+    pub fn random(self, random: Arc<dyn Random>) -> Self {
+        self.set(|o| o.random = random)
+    }
+
+    /// The client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::BadOption`] for the first option that was wrong.
+    pub fn build(self) -> Result<Client> {
+        Client::new(self.options?)
+    }
+}
+
+/// The server's address: `http` or `https`, with a path if the API is mounted under one.
+fn server_url(text: &str) -> Result<Url> {
+    let mut url = Url::parse(text)
+        .map_err(|e| Error::BadOption(format!("the server's address is no URL: {e}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(Error::BadOption(format!(
+            "the server's address must begin with http:// or https://, not {}:",
+            url.scheme()
+        )));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::BadOption(
+            "the server's address must not hold a name or password".into(),
+        ));
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_http_or_https_without_credentials() {
+        assert_eq!(
+            server_url("https://chat.example/api/")
+                .expect("good")
+                .path(),
+            "/api"
+        );
+        for bad in [
+            "chat.example",
+            "ws://chat.example",
+            "https://user:pw@chat.example",
+            "localhost:8080",
+            "file:///etc",
+        ] {
+            assert!(server_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let builder = ClientBuilder::new("https://chat.example")
+            .access_token("s3cret-token")
+            .proxy("http://me:s3cret@proxy.example");
+        assert!(!format!("{builder:?}").contains("s3cret"));
+    }
+}
