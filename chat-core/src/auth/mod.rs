@@ -1,11 +1,25 @@
 //! Who is asking: passwords, access tokens and sessions, and the trait under which a host brings its own.
 
+mod ended;
+mod key;
+mod local;
+mod password;
+mod refresh;
+mod token;
+
 use std::fmt;
 
 use async_trait::async_trait;
 
 use crate::model::{Timestamp, UserId};
 use crate::protocol::ErrorCode;
+
+pub use self::ended::{EndedSessions, watch};
+pub use self::key::{KeyError, SigningKey, VerifyKey};
+pub use self::local::LocalAuthenticator;
+pub use self::password::{PasswordCost, PasswordError, Passwords, Verdict};
+pub use self::refresh::{GRACE, RefreshToken, SealError};
+pub use self::token::{AccessClaims, Keys, TokenNames};
 
 /// Who is asking, once an [`Authenticator`]'s answer was mapped to a user of this database.
 #[derive(Clone, Debug, PartialEq, Eq)]

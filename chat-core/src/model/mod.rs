@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use self::event::{Event, EventKind, LeaveReason};
 pub(crate) use self::id::deserialize_integer;
 pub use self::id::{InviteId, MAX_INTEGER, MessageId, RoomId, Seq, SessionId, UserId};
+#[cfg(any(test, feature = "testing"))]
+pub use self::time::ManualClock;
 pub use self::time::{Clock, SystemClock, Timestamp};
 
 /// The username that a deleted account shows.

@@ -149,6 +149,41 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock that goes on only when it is told to: for tests.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct ManualClock(std::sync::atomic::AtomicI64);
+
+#[cfg(any(test, feature = "testing"))]
+impl ManualClock {
+    /// A clock that stands in January 2026.
+    #[must_use]
+    pub fn shared() -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self(std::sync::atomic::AtomicI64::new(1_767_225_600_000)))
+    }
+
+    /// Goes on by `d`.
+    pub fn advance(&self, d: Duration) {
+        self.set(self.now().plus(d));
+    }
+
+    /// Goes back by `d`, as a clock does that was ahead.
+    pub fn set_back(&self, d: Duration) {
+        self.set(self.now().minus(d));
+    }
+
+    fn set(&self, to: Timestamp) {
+        self.0.store(to.0, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,6 +118,37 @@ pub struct Tokens {
     pub user: User,
 }
 
+/// `GET /.well-known/jwks.json`: the keys that access tokens may be signed with (RFC 7517).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JwkSet {
+    /// The keys; readers pass over those of a kind that they don't know.
+    pub keys: Vec<Jwk>,
+}
+
+/// A public key. Ours are Ed25519 (RFC 8037); a set made by others may hold more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Jwk {
+    /// The key type: `OKP`.
+    pub kty: String,
+    /// The curve: `Ed25519`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crv: Option<String>,
+    /// The public key's bytes, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<String>,
+    /// The id that a token's header names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// The algorithm: `EdDSA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    /// The use: `sig`.
+    #[serde(rename = "use", default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<String>,
+}
+
 macro_rules! secret_debug {
     ($($name:ident),*) => { $(
         impl std::fmt::Debug for $name {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, PasswordError};
 use crate::model::limits::TextError;
 use crate::protocol::{ErrorCode, FieldError};
 use crate::store::{Refusal, StoreError, UserRefusal};
@@ -13,6 +13,7 @@ use crate::store::{Refusal, StoreError, UserRefusal};
 #[error("{code}: {detail}")]
 pub struct Error {
     code: ErrorCode,
+    status: u16,
     detail: String,
     fields: Vec<FieldError>,
     retry_after: Option<Duration>,
@@ -25,6 +26,7 @@ impl Error {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
             code,
+            status: code.status(),
             detail: detail.into(),
             fields: Vec::new(),
             retry_after: None,
@@ -82,10 +84,42 @@ impl Error {
         }
     }
 
+    /// `internal`: what failed is for the log alone.
+    pub fn internal(source: impl Into<crate::store::BoxError>) -> Self {
+        Self {
+            source: Some(source.into()),
+            ..Self::new(ErrorCode::Internal, "something failed inside the server")
+        }
+    }
+
+    /// `invalid_credentials` of a login (401), the same for an unknown address and a wrong password.
+    #[must_use]
+    pub fn invalid_credentials() -> Self {
+        Self::new(
+            ErrorCode::InvalidCredentials,
+            "the e-mail address or the password is wrong",
+        )
+    }
+
+    /// `invalid_credentials` of a caller who is signed in, and whose current password is another (403).
+    #[must_use]
+    pub fn wrong_password() -> Self {
+        Self {
+            status: 403,
+            ..Self::new(ErrorCode::InvalidCredentials, "the password is wrong")
+        }
+    }
+
     /// What happened, for a program.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         self.code
+    }
+
+    /// The HTTP status: the code's, but 403 for [`Error::wrong_password`].
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
     }
 
     /// What happened and what to do, for a person. One line, without inner detail.
@@ -130,14 +164,13 @@ impl Error {
 
 impl From<StoreError> for Error {
     fn from(e: StoreError) -> Self {
-        let error = if e.is_retryable() {
-            Self::unavailable("the database can't be used now: try again")
+        if e.is_retryable() {
+            Self {
+                source: Some(Box::new(e)),
+                ..Self::unavailable("the database can't be used now: try again")
+            }
         } else {
-            Self::new(ErrorCode::Internal, "something failed inside the server")
-        };
-        Self {
-            source: Some(Box::new(e)),
-            ..error
+            Self::internal(e)
         }
     }
 }
@@ -191,6 +224,17 @@ impl From<UserRefusal> for Error {
                 "this username is taken: choose another",
             ),
             UserRefusal::NotFound => Self::not_found(),
+        }
+    }
+}
+
+impl From<PasswordError> for Error {
+    fn from(e: PasswordError) -> Self {
+        match e {
+            PasswordError::Busy => {
+                Self::unavailable("too many passwords are being checked: try again")
+            }
+            PasswordError::Failed(_) => Self::internal(e),
         }
     }
 }
