@@ -1,6 +1,7 @@
 //! One visible change of a room.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Member, Message, Role, Room, RoomId, Seq, UserId};
 
@@ -193,6 +194,161 @@ impl Event {
             Self::MemberLeft { .. } => EventKind::MemberLeft,
             Self::RoomChanged { .. } => EventKind::RoomChanged,
             Self::RoomDeleted { .. } => EventKind::RoomDeleted,
+        }
+    }
+}
+
+/// An event as the hub writes it: its members without the tag, which is the hub event's name. Made by
+/// [`Event::argument`].
+#[derive(Clone, Copy, Debug)]
+pub struct Argument<'a>(&'a Event);
+
+impl Event {
+    /// The one argument of this event's hub event.
+    #[must_use]
+    pub const fn argument(&self) -> Argument<'_> {
+        Argument(self)
+    }
+}
+
+impl Serialize for Argument<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        /// Writes the members that all but message events begin with, then those named.
+        macro_rules! members {
+            ($room_id:ident, $seq:ident $(, $name:literal: $value:ident)*) => {{
+                let mut out = s.serialize_struct("Event", 2 $(+ { let _ = $name; 1 })*)?;
+                out.serialize_field("roomId", $room_id)?;
+                out.serialize_field("seq", $seq)?;
+                $(out.serialize_field($name, $value)?;)*
+                out.end()
+            }};
+        }
+        match self.0 {
+            Event::MessageCreated(m) | Event::MessageEdited(m) | Event::MessageDeleted(m) => {
+                m.serialize(s)
+            }
+            Event::MessagesDeleted {
+                room_id,
+                seq,
+                sender_id,
+            } => members!(room_id, seq, "senderId": sender_id),
+            Event::MemberJoined {
+                room_id,
+                seq,
+                member,
+            }
+            | Event::MemberChanged {
+                room_id,
+                seq,
+                member,
+            } => {
+                members!(room_id, seq, "member": member)
+            }
+            Event::MembersChanged { room_id, seq, role } => members!(room_id, seq, "role": role),
+            Event::MemberLeft {
+                room_id,
+                seq,
+                user_id,
+                reason,
+            } => {
+                members!(room_id, seq, "userId": user_id, "reason": reason)
+            }
+            Event::RoomChanged { room_id, seq, room } => members!(room_id, seq, "room": room),
+            Event::RoomDeleted { room_id, seq } => members!(room_id, seq),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Member, Message, MessageId, Timestamp};
+
+    fn one_of_each() -> Vec<Event> {
+        let (room_id, seq, user_id) = (RoomId(7), Seq(3), UserId(9));
+        let at = Timestamp::from_millis(1_769_860_800_007);
+        let message = Message {
+            id: MessageId(1),
+            room_id,
+            seq,
+            changed_seq: seq,
+            sender_id: user_id,
+            content: "hi".into(),
+            sent_at: at,
+            edited_at: None,
+            deleted_at: None,
+            client_message_id: Some("c1".into()),
+        };
+        let member = Member {
+            user_id,
+            username: "ann".into(),
+            role: Role::Member,
+            joined_at: at,
+        };
+        let room = Room {
+            id: room_id,
+            name: "tea".into(),
+            created_at: at,
+            member_count: 2,
+            seq,
+            role: None,
+        };
+        vec![
+            Event::MessageCreated(message.clone()),
+            Event::MessageEdited(message.clone()),
+            Event::MessageDeleted(message),
+            Event::MessagesDeleted {
+                room_id,
+                seq,
+                sender_id: user_id,
+            },
+            Event::MemberJoined {
+                room_id,
+                seq,
+                member: member.clone(),
+            },
+            Event::MemberChanged {
+                room_id,
+                seq,
+                member,
+            },
+            Event::MembersChanged {
+                room_id,
+                seq,
+                role: Role::Admin,
+            },
+            Event::MemberLeft {
+                room_id,
+                seq,
+                user_id,
+                reason: LeaveReason::AccountDeleted,
+            },
+            Event::RoomChanged { room_id, seq, room },
+            Event::RoomDeleted { room_id, seq },
+        ]
+    }
+
+    #[test]
+    fn the_argument_is_the_event_without_its_tag() {
+        for event in one_of_each() {
+            let mut tagged = serde_json::to_value(&event).expect("written");
+            assert_eq!(
+                tagged["type"],
+                serde_json::to_value(event.kind()).expect("written")
+            );
+            tagged.as_object_mut().expect("an object").remove("type");
+            assert_eq!(
+                serde_json::to_value(event.argument()).expect("written"),
+                tagged
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_reads_back_as_written() {
+        for event in one_of_each() {
+            let text = serde_json::to_string(&event).expect("written");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("read"), event);
         }
     }
 }

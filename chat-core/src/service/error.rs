@@ -110,6 +110,18 @@ impl Error {
         }
     }
 
+    /// The same for another caller, without the cause.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            code: self.code,
+            status: self.status,
+            detail: self.detail.clone(),
+            fields: self.fields.clone(),
+            retry_after: self.retry_after,
+            source: None,
+        }
+    }
+
     /// What happened, for a program.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {

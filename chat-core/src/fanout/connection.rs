@@ -1,0 +1,620 @@
+//! One client's connection as the fan-out sees it: a bounded queue of bytes, and how it ends.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::frame::Wire;
+use crate::auth::Caller;
+use crate::model::{Timestamp, UserId};
+use crate::protocol::hub::{Closing, ClosingReason, target};
+use crate::protocol::signalr::{EncodeError, Encoding};
+
+/// A connection that is sent nothing gets a Ping this often (signalr.md, section 9).
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// A client that has pinged once and then says nothing is given up after this long.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one write may be stuck.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the peer's own close is waited for.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection goes on after its access token has run out.
+const TOKEN_GRACE: Duration = Duration::from_secs(30);
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+
+/// A socket that takes bytes without waiting. What has none is written by its session's task.
+#[async_trait]
+pub trait DirectWrite: Send + Sync + fmt::Debug {
+    /// Writes what it can at once; `WouldBlock` if it can't take anything.
+    ///
+    /// # Errors
+    /// The socket's.
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Waits until it may take something.
+    async fn writable(&self) -> io::Result<()>;
+}
+
+#[async_trait]
+impl DirectWrite for tokio::net::tcp::OwnedWriteHalf {
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Self::try_write_vectored(self, slices)
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        Self::writable(self).await
+    }
+}
+
+/// How the server ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// On purpose: `Closing` says why, then the Close record.
+    Closing(ClosingReason),
+    /// The client asked for it: a Close record in return.
+    Client,
+    /// The client broke the protocol or fell silent: a Close record with an error.
+    Error,
+}
+
+/// A client's connection. Made by its session, entered into the [`Fanout`](super::Fanout), which pushes events into it.
+pub struct Connection {
+    number: u64,
+    public_id: String,
+    user_id: UserId,
+    wire: Wire,
+    queue_bytes: usize,
+    direct: Option<Box<dyn DirectWrite>>,
+    authority: Mutex<Authority>,
+    outgoing: Mutex<Outgoing>,
+    /// Wakes the session's task: a write blocked, the queue of a plain transport filled, calls ended, or the end came.
+    wake: Notify,
+    /// Calls of this connection that the writer has not answered.
+    in_flight: AtomicU32,
+    /// The segment being built that holds a completion for this connection.
+    pub(super) stamp: AtomicU64,
+}
+
+/// Whose token the connection lives by.
+#[derive(Debug)]
+struct Authority {
+    /// The session of the newest token last; earlier ones stay, since polls may go on with them.
+    sessions: Vec<String>,
+    expires_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Registered, but `Connected` isn't queued yet: what arrives waits.
+    Entering,
+    Open,
+    /// The last record is queued; nothing more is taken.
+    Closing,
+    Closed,
+}
+
+struct Outgoing {
+    queue: VecDeque<Bytes>,
+    /// Bytes queued or being written.
+    bytes: usize,
+    phase: Phase,
+    /// The front of the queue is the rest of a chunk that was begun: it must stay whole.
+    partial: bool,
+    /// A flusher is writing, with the queue's chunks taken out.
+    writing: bool,
+    /// When the socket last refused; the session's task waits for it.
+    blocked_since: Option<Instant>,
+    /// On a flusher's list already.
+    dirty: bool,
+    last_ping: Instant,
+    /// When the client was last heard, once it has pinged.
+    heard: Option<Instant>,
+    close_by: Option<Instant>,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// Queued, and the connection must be put on a flusher's list.
+    Dirty,
+    /// Queued behind what is being written already, or not taken because the connection ends.
+    Quiet,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.public_id)
+            .field("user", &self.user_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// A connection of `caller` that is not entered yet. `number` is this node's own for it, `public_id` what clients see;
+    /// at most `queue_bytes` wait in it. Without `direct` its session takes the bytes by [`Connection::take`].
+    #[must_use]
+    pub fn new(
+        number: u64,
+        public_id: String,
+        caller: &Caller,
+        wire: Wire,
+        queue_bytes: usize,
+        direct: Option<Box<dyn DirectWrite>>,
+    ) -> Self {
+        Self {
+            number,
+            public_id,
+            user_id: caller.user_id,
+            wire,
+            queue_bytes,
+            direct,
+            authority: Mutex::new(Authority {
+                sessions: caller.session.iter().cloned().collect(),
+                expires_at: caller.expires_at,
+            }),
+            outgoing: Mutex::new(Outgoing {
+                queue: VecDeque::new(),
+                bytes: 0,
+                phase: Phase::Entering,
+                partial: false,
+                writing: false,
+                blocked_since: None,
+                dirty: false,
+                last_ping: Instant::now(),
+                heard: None,
+                close_by: None,
+            }),
+            wake: Notify::new(),
+            in_flight: AtomicU32::new(0),
+            stamp: AtomicU64::new(0),
+        }
+    }
+
+    /// This node's number for it.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The id that clients see.
+    #[must_use]
+    pub fn public_id(&self) -> &str {
+        &self.public_id
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn user_id(&self) -> UserId {
+        self.user_id
+    }
+
+    /// What its bytes look like.
+    #[must_use]
+    pub const fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn authority(&self) -> MutexGuard<'_, Authority> {
+        self.authority
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- authority ----
+
+    /// Lives by another token of the same user from now on.
+    pub fn renew(&self, caller: &Caller) {
+        let mut authority = self.authority();
+        authority.expires_at = caller.expires_at;
+        if let Some(session) = &caller.session {
+            authority.sessions.retain(|s| s != session);
+            authority.sessions.push(session.clone());
+        }
+    }
+
+    /// Whether it lives by this session's token.
+    #[must_use]
+    pub fn lives_by(&self, session: &str) -> bool {
+        self.authority()
+            .sessions
+            .last()
+            .is_some_and(|s| s == session)
+    }
+
+    /// Whether it has had a token of this session.
+    #[must_use]
+    pub fn has_had(&self, session: Option<&str>) -> bool {
+        let authority = self.authority();
+        match session {
+            Some(session) => authority.sessions.iter().any(|s| s == session),
+            None => authority.sessions.is_empty(),
+        }
+    }
+
+    // ---- what goes out ----
+
+    /// Queues whole framed records and flushes at once: for what a session itself answers.
+    pub fn send(&self, framed: Bytes) {
+        if self.push([framed]) == Pushed::Dirty {
+            self.flush();
+        }
+    }
+
+    /// Queues the completion of a call with its result and flushes.
+    pub fn complete(&self, id: &str, result: &impl Serialize) {
+        let mut out = Vec::new();
+        self.wire.completion(id, result, &mut out);
+        self.send(out.into());
+    }
+
+    /// Queues the completion of a call that failed and flushes.
+    pub fn complete_error(&self, id: &str, error: &str) {
+        let mut out = Vec::new();
+        self.wire.completion_error(id, error, &mut out);
+        self.send(out.into());
+    }
+
+    /// Queues one record of this connection's own, in its encoding, and flushes.
+    pub fn send_record(
+        &self,
+        write: impl FnOnce(Encoding, &mut Vec<u8>) -> Result<(), EncodeError>,
+    ) {
+        let mut out = Vec::new();
+        self.wire.record(&mut out, write);
+        self.send(out.into());
+    }
+
+    /// Queues whole framed records, in order. Over its bound the connection is closed as slow.
+    pub(super) fn push(&self, chunks: impl IntoIterator<Item = Bytes>) -> Pushed {
+        let mut out = self.lock();
+        if !matches!(out.phase, Phase::Open | Phase::Entering) {
+            return Pushed::Quiet;
+        }
+        for chunk in chunks {
+            out.bytes += chunk.len();
+            out.queue.push_back(chunk);
+        }
+        if out.bytes > self.queue_bytes {
+            out.drop_queue();
+            self.finish(&mut out, End::Closing(ClosingReason::Slow));
+        }
+        out.became_dirty()
+    }
+
+    /// Puts `Connected` in front of what arrived while entering, and lets the queue flow.
+    pub(super) fn open(&self, connected: Bytes) -> Pushed {
+        let mut out = self.lock();
+        if out.phase == Phase::Entering {
+            out.phase = Phase::Open;
+            out.bytes += connected.len();
+            out.queue.push_front(connected);
+        }
+        out.became_dirty()
+    }
+
+    /// Ends the connection: its last records are queued behind what waits, and nothing after them is taken.
+    pub fn close(&self, end: End) {
+        let mut out = self.lock();
+        if matches!(out.phase, Phase::Closing | Phase::Closed) {
+            return;
+        }
+        self.finish(&mut out, end);
+        out.dirty = true;
+        drop(out);
+        self.flush();
+        self.wake.notify_one();
+    }
+
+    fn finish(&self, out: &mut Outgoing, end: End) {
+        let mut bytes = Vec::new();
+        let Wire { encoding, framing } = self.wire;
+        if let End::Closing(reason) = end {
+            self.wire
+                .event(target::CLOSING, &Closing { reason }, &mut bytes);
+        }
+        let (error, allow_reconnect) = match end {
+            End::Closing(reason) => (None, reason.can_reconnect()),
+            End::Client => (None, false),
+            End::Error => (Some("Connection closed with an error."), true),
+        };
+        framing.frame(&mut bytes, |out| {
+            encoding.close(error, allow_reconnect, out)
+        });
+        framing.end(&mut bytes, 1000);
+        out.bytes += bytes.len();
+        out.queue.push_back(bytes.into());
+        out.phase = Phase::Closing;
+        out.close_by = Some(Instant::now() + CLOSE_TIMEOUT);
+        self.wake.notify_one();
+    }
+
+    /// Writes what waits, as far as the socket takes it at once. Any task may call it; one writes at a time.
+    pub fn flush(&self) {
+        let Some(direct) = &self.direct else {
+            self.lock().dirty = false;
+            self.wake.notify_one();
+            return;
+        };
+        loop {
+            let mut chunks = {
+                let mut out = self.lock();
+                out.dirty = false;
+                if out.writing
+                    || out.blocked_since.is_some()
+                    || out.phase == Phase::Entering
+                    || out.queue.is_empty()
+                {
+                    return;
+                }
+                out.writing = true;
+                std::mem::take(&mut out.queue)
+            };
+            let written = write(direct.as_ref(), &mut chunks);
+            let mut out = self.lock();
+            out.writing = false;
+            if out.phase == Phase::Closed {
+                return;
+            }
+            match written {
+                Ok(Written {
+                    bytes,
+                    blocked,
+                    partial,
+                }) => {
+                    out.bytes -= bytes;
+                    if blocked {
+                        out.partial = partial || (bytes == 0 && out.partial);
+                        chunks.append(&mut out.queue);
+                        out.queue = chunks;
+                        out.blocked_since = Some(Instant::now());
+                        if out.bytes > self.queue_bytes && out.phase == Phase::Open {
+                            out.drop_queue();
+                            self.finish(&mut out, End::Closing(ClosingReason::Slow));
+                        }
+                        self.wake.notify_one();
+                        return;
+                    }
+                    out.partial = false;
+                    if out.queue.is_empty() {
+                        // The emptied buffer serves the next push, so that a receiver costs no allocation.
+                        if out.queue.capacity() == 0 && chunks.capacity() <= 16 {
+                            out.queue = chunks;
+                        }
+                        if out.phase == Phase::Closing {
+                            self.wake.notify_one();
+                        }
+                        return;
+                    }
+                }
+                Err(_) => {
+                    out.shut();
+                    self.wake.notify_one();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes all that waits, for a transport without [`DirectWrite`]; [`Connection::written`] tells when it is out.
+    pub fn take(&self, chunks: &mut Vec<Bytes>) {
+        let mut out = self.lock();
+        if out.phase != Phase::Entering && !out.writing {
+            out.writing = !out.queue.is_empty();
+            if out.writing {
+                out.blocked_since = Some(Instant::now());
+            }
+            chunks.extend(out.queue.drain(..));
+        }
+    }
+
+    /// The bytes that [`Connection::take`] gave are written.
+    pub fn written(&self, bytes: usize) {
+        let mut out = self.lock();
+        out.bytes = out.bytes.saturating_sub(bytes);
+        out.writing = false;
+        out.blocked_since = None;
+    }
+
+    // ---- the session's task ----
+
+    /// Waits until the session's task has something to do.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Waits until the socket takes bytes again, and flushes; at once when it isn't blocked.
+    pub async fn unblock(&self) {
+        if let Some(direct) = &self.direct {
+            // An error shows at the write that follows.
+            let _ = direct.writable().await;
+        }
+        self.lock().blocked_since = None;
+        self.flush();
+    }
+
+    /// Whether a write waits for the socket.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.direct.is_some() && self.lock().blocked_since.is_some()
+    }
+
+    /// Whether the last record is queued.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        matches!(self.lock().phase, Phase::Closing | Phase::Closed)
+    }
+
+    /// Whether the connection is over: its socket may be dropped.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().phase == Phase::Closed
+    }
+
+    /// The socket is gone: nothing is taken any more.
+    pub fn shut(&self) {
+        self.lock().shut();
+    }
+
+    /// A whole record came from the client; `ping` if it was one.
+    pub fn heard(&self, ping: bool) {
+        let mut out = self.lock();
+        if ping || out.heard.is_some() {
+            out.heard = Some(Instant::now());
+        }
+    }
+
+    /// A call was given to the writer.
+    pub fn call_started(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The writer answered a call.
+    pub(crate) fn call_ended(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    /// Calls that the writer has not answered.
+    #[must_use]
+    pub fn calls_in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    // ---- time ----
+
+    /// Once a second: pings, and ends what is silent, stuck or past its token.
+    pub(super) fn tick(&self, now: Instant, wall: Timestamp, ping: &Bytes) {
+        let expired = self
+            .authority()
+            .expires_at
+            .is_some_and(|at| at.plus(TOKEN_GRACE) <= wall);
+        let mut out = self.lock();
+        match out.phase {
+            Phase::Entering | Phase::Closed => return,
+            Phase::Closing => {
+                if out.close_by.is_some_and(|by| by <= now) {
+                    out.shut();
+                    self.wake.notify_one();
+                }
+                return;
+            }
+            Phase::Open => {}
+        }
+        let silent =
+            out.heard.is_some_and(|at| now - at >= CLIENT_TIMEOUT) && self.calls_in_flight() == 0;
+        let stuck = out.blocked_since.is_some_and(|at| now - at >= SEND_TIMEOUT);
+        let end = if stuck {
+            out.drop_queue();
+            Some(End::Closing(ClosingReason::Slow))
+        } else if expired {
+            Some(End::Closing(ClosingReason::TokenExpired))
+        } else if silent {
+            Some(End::Error)
+        } else {
+            None
+        };
+        if let Some(end) = end {
+            drop(out);
+            self.close(end);
+        } else if now - out.last_ping >= PING_EVERY && out.blocked_since.is_none() {
+            out.last_ping = now;
+            drop(out);
+            self.send(ping.clone());
+        }
+    }
+}
+
+impl Outgoing {
+    fn became_dirty(&mut self) -> Pushed {
+        if self.dirty
+            || self.writing
+            || self.blocked_since.is_some()
+            || self.phase == Phase::Entering
+        {
+            return Pushed::Quiet;
+        }
+        self.dirty = true;
+        Pushed::Dirty
+    }
+
+    /// Drops what waits, but for the rest of a chunk that the peer has the beginning of.
+    fn drop_queue(&mut self) {
+        let keep = usize::from(self.partial && !self.writing);
+        while self.queue.len() > keep {
+            if let Some(chunk) = self.queue.pop_back() {
+                self.bytes -= chunk.len();
+            }
+        }
+    }
+
+    fn shut(&mut self) {
+        self.phase = Phase::Closed;
+        self.queue = VecDeque::new();
+        self.bytes = 0;
+        self.blocked_since = None;
+    }
+}
+
+struct Written {
+    bytes: usize,
+    blocked: bool,
+    partial: bool,
+}
+
+/// Writes chunks until they are out or the socket blocks; what is written is taken from the front.
+fn write(direct: &dyn DirectWrite, chunks: &mut VecDeque<Bytes>) -> io::Result<Written> {
+    let mut done = Written {
+        bytes: 0,
+        blocked: false,
+        partial: false,
+    };
+    while !chunks.is_empty() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let n = chunks.len().min(SLICES);
+        for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
+            *slice = IoSlice::new(chunk);
+        }
+        match direct.try_write_vectored(&slices[..n]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(mut written) => {
+                done.bytes += written;
+                done.partial = false;
+                while written > 0 {
+                    let Some(front) = chunks.front_mut() else {
+                        break;
+                    };
+                    if written < front.len() {
+                        let _ = front.split_to(written);
+                        done.partial = true;
+                        break;
+                    }
+                    written -= front.len();
+                    chunks.pop_front();
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                done.blocked = true;
+                return Ok(done);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,299 @@
+//! Building a [`Chat`] from its parts, and starting its background work.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::accounts::{AccountParts, AccountService};
+use super::rates::RateLimits;
+use super::relay::Relay;
+use super::writer::{Parts, Writer, WriterStats};
+use super::{Chat, Inner, background};
+use crate::auth::{
+    Authenticator, EndedSessions, KeyError, Keys, LocalAuthenticator, PasswordCost, Passwords,
+    watch,
+};
+use crate::bus::EventBus;
+use crate::fanout::Fanout;
+use crate::model::limits::{Lifetimes, Limits, Rates};
+use crate::model::{Clock, SystemClock};
+use crate::random::{Random, SystemRandom};
+use crate::store::{Accounts, NodeId, Store, StoreError};
+
+/// Bytes that wait for a connection at most, unless told otherwise.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// Why a [`Chat`] didn't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No [`ChatBuilder::store`].
+    #[error("a chat needs a store: give it one with ChatBuilder::store")]
+    NoStore,
+    /// Neither [`ChatBuilder::authenticator`] nor [`ChatBuilder::accounts`].
+    #[error("a chat needs to know who calls: give it an authenticator or accounts")]
+    NoAuthenticator,
+    /// The keys can't sign.
+    #[error("accounts need a key that signs")]
+    Key(#[source] KeyError),
+    /// The database can't be used.
+    #[error("the chat did not start")]
+    Store(#[from] StoreError),
+}
+
+/// Puts a [`Chat`] together. A store and someone who knows the callers are needed; the rest has defaults.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until start"]
+pub struct ChatBuilder {
+    store: Option<Arc<dyn Store>>,
+    accounts: Option<(Arc<dyn Accounts>, Arc<Keys>)>,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    bus: Option<Arc<dyn EventBus>>,
+    clock: Option<Arc<dyn Clock>>,
+    random: Option<Arc<dyn Random>>,
+    limits: Limits,
+    rates: Rates,
+    lifetimes: Lifetimes,
+    password_cost: PasswordCost,
+    retention: Option<Duration>,
+    lanes: Option<usize>,
+    cores: Option<usize>,
+    queue_bytes: Option<usize>,
+    #[cfg(feature = "testing")]
+    fault: Option<super::Fault>,
+}
+
+impl ChatBuilder {
+    /// Where rooms, messages and users are kept.
+    pub fn store(mut self, store: impl Store + 'static) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Signs people in itself: accounts and sessions are kept here (in the same database as the store), access tokens
+    /// signed with these keys. Without an [`ChatBuilder::authenticator`] callers are known by those tokens.
+    pub fn accounts(mut self, accounts: impl Accounts + 'static, keys: Arc<Keys>) -> Self {
+        self.accounts = Some((Arc::new(accounts), keys));
+        self
+    }
+
+    /// Who knows the callers.
+    pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// The way to other nodes over the same database. Without one this node is alone, and no outbox is written.
+    pub fn bus(mut self, bus: impl EventBus + 'static) -> Self {
+        self.bus = Some(Arc::new(bus));
+        self
+    }
+
+    /// Where the time comes from; default: the system.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where randomness comes from; default: the system.
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = Some(random);
+        self
+    }
+
+    /// Counts to hold.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Rates to hold.
+    pub fn rates(mut self, rates: Rates) -> Self {
+        self.rates = rates;
+        self
+    }
+
+    /// How long tokens live.
+    pub fn lifetimes(mut self, lifetimes: Lifetimes) -> Self {
+        self.lifetimes = lifetimes;
+        self
+    }
+
+    /// What a password's hash costs.
+    pub fn password_cost(mut self, cost: PasswordCost) -> Self {
+        self.password_cost = cost;
+        self
+    }
+
+    /// Removes messages for good this long after they were sent; default: never.
+    pub fn retention(mut self, retention: Option<Duration>) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Tasks that commit at the same time, rooms spread over them; default 1, which is right for SQLite.
+    pub fn lanes(mut self, lanes: usize) -> Self {
+        self.lanes = Some(lanes);
+        self
+    }
+
+    /// Tasks that write to sockets; default: one a core.
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.cores = Some(cores);
+        self
+    }
+
+    /// Bytes that wait for a connection at most before it is closed as slow; default 1 MiB.
+    pub fn connection_queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = Some(bytes);
+        self
+    }
+
+    /// Plants a fault, to see that a simulation finds it.
+    #[cfg(feature = "testing")]
+    pub fn fault(mut self, fault: Option<super::Fault>) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    /// Starts the background work on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Something is missing, or the database can't be used.
+    pub async fn start(self) -> Result<Chat, StartError> {
+        let store = self.store.ok_or(StartError::NoStore)?;
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let random = self.random.unwrap_or_else(|| Arc::new(SystemRandom));
+        let ended = Arc::new(EndedSessions::new(self.lifetimes.access));
+        let rates = Arc::new(RateLimits::new(&self.rates, &clock));
+        let jobs = Arc::new(Notify::new());
+        let cores = self
+            .cores
+            .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+            .unwrap_or(1);
+        let fanout = Arc::new(Fanout::new(cores));
+        let mut authenticator = self.authenticator;
+        let accounts = match self.accounts {
+            None => None,
+            Some((accounts, keys)) => {
+                authenticator
+                    .get_or_insert_with(|| Arc::new(LocalAuthenticator::new(Arc::clone(&keys))));
+                let passwords = Passwords::new(self.password_cost, Arc::clone(&random), cores);
+                let service = AccountService::new(AccountParts {
+                    accounts,
+                    store: Arc::clone(&store),
+                    keys,
+                    passwords: Arc::new(passwords),
+                    ended: Arc::clone(&ended),
+                    rates: Arc::clone(&rates),
+                    jobs: Arc::clone(&jobs),
+                    clock: Arc::clone(&clock),
+                    random: Arc::clone(&random),
+                    lifetimes: self.lifetimes,
+                    limits: self.limits.clone(),
+                });
+                Some(service.map_err(StartError::Key)?)
+            }
+        };
+        let authenticator = authenticator.ok_or(StartError::NoAuthenticator)?;
+
+        let node = NodeId(random.id());
+        let committed = Arc::new(Notify::new());
+        let writer_stats = Arc::new(WriterStats::default());
+        let (writer, lanes) = Writer::new(
+            self.lanes.unwrap_or(1),
+            &Parts {
+                store: Arc::clone(&store),
+                fanout: Arc::clone(&fanout),
+                clock: Arc::clone(&clock),
+                limits: self.limits,
+                outbox: self.bus.is_some().then(|| (node, Arc::clone(&committed))),
+                stats: Arc::clone(&writer_stats),
+                #[cfg(feature = "testing")]
+                fault: self.fault,
+            },
+        );
+
+        let mut tasks = JoinSet::new();
+        for work in fanout.flushers() {
+            tasks.spawn(work);
+        }
+        for lane in lanes {
+            tasks.spawn(lane);
+        }
+        tasks.spawn(background::fill(Arc::clone(&fanout), Arc::clone(&store)));
+        tasks.spawn(background::heads(Arc::clone(&fanout), Arc::clone(&store)));
+        tasks.spawn(background::keep_alive(
+            Arc::clone(&fanout),
+            Arc::clone(&ended),
+            Arc::clone(&clock),
+        ));
+        tasks.spawn(background::jobs(
+            Arc::clone(&store),
+            writer.clone(),
+            Arc::clone(&jobs),
+        ));
+        let forget_after = clock.now().since(ended.forget_before(clock.now()));
+        tasks.spawn(background::sweep(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            self.retention,
+            forget_after,
+        ));
+        if let Some(bus) = self.bus {
+            let relay = Relay {
+                node,
+                store: Arc::clone(&store),
+                bus,
+                fanout: Arc::clone(&fanout),
+                clock: Arc::clone(&clock),
+                committed,
+                #[cfg(feature = "testing")]
+                fault: self.fault,
+            };
+            tasks.spawn(relay.clone().hold_lease());
+            tasks.spawn(relay.clone().publish());
+            // Other nodes' events are read from here on: a connection that enters later misses none.
+            let subscription = relay.bus.subscribe().await.ok();
+            tasks.spawn(relay.subscribe(subscription));
+        }
+
+        {
+            let fanout = Arc::clone(&fanout);
+            ended.listen(move |session| fanout.close_session(&session.session));
+        }
+        // What ended before this node began is known before it answers its first request.
+        let mut current = ended.current();
+        tasks.spawn(watch(
+            Arc::clone(&store),
+            Arc::clone(&ended),
+            Arc::clone(&clock),
+        ));
+        store.ping().await?;
+        // Only fails when the sender is gone, and `ended` holds it.
+        let _ = current.wait_for(|is| *is).await;
+
+        Ok(Chat(Arc::new(Inner {
+            store,
+            authenticator,
+            fanout,
+            writer,
+            writer_stats,
+            rates,
+            ended,
+            accounts,
+            clock,
+            random,
+            identities: Mutex::default(),
+            jobs,
+            draining: AtomicBool::new(false),
+            queue_bytes: self.queue_bytes.unwrap_or(QUEUE_BYTES),
+            #[cfg(feature = "testing")]
+            fault: self.fault,
+            tasks,
+        })))
+    }
+}
