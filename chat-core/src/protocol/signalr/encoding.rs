@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::negotiate::TransferFormat;
-use super::{ArgumentsError, DecodeError, EncodeError, HubMessage, Raw, json};
+use super::{Arguments, ArgumentsError, DecodeError, EncodeError, HubMessage, Raw, json};
 
 /// How hub messages are written once the handshake is done.
 ///
@@ -70,7 +70,10 @@ impl Encoding {
     /// # Errors
     ///
     /// An [`ArgumentsError`] refuses that call and leaves the connection alone.
-    pub fn arguments<T: DeserializeOwned>(self, arguments: Raw<'_>) -> Result<T, ArgumentsError> {
+    pub fn arguments<T: DeserializeOwned>(
+        self,
+        arguments: Arguments<'_>,
+    ) -> Result<T, ArgumentsError> {
         in_encoding!(self, arguments(arguments))
     }
 
@@ -88,8 +91,12 @@ impl Encoding {
     /// # Errors
     ///
     /// [`DecodeError::Value`] if it isn't one `T`.
-    pub fn event_argument<T: DeserializeOwned>(self, arguments: Raw<'_>) -> Result<T, DecodeError> {
-        self.value::<(T,)>(arguments).map(|(argument,)| argument)
+    pub fn event_argument<T: DeserializeOwned>(
+        self,
+        arguments: Arguments<'_>,
+    ) -> Result<T, DecodeError> {
+        self.value::<(T,)>(arguments.raw)
+            .map(|(argument,)| argument)
     }
 
     /// Writes a value alone, to be wrapped later, more than once perhaps.

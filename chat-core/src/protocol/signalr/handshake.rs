@@ -180,3 +180,114 @@ fn write_record(record: &impl Serialize, out: &mut Vec<u8>) {
         .expect("text and numbers can always be written to memory");
     out.push(RECORD_SEPARATOR);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &[TransferFormat] = &[TransferFormat::Text, TransferFormat::Binary];
+
+    fn answer(record: &str) -> String {
+        let outcome = HandshakeRequest::parse(record.as_bytes()).and_then(|r| r.encoding(BOTH));
+        match outcome {
+            Ok(encoding) => encoding.name().to_owned(),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_handshake_is_read_in_any_form() {
+        for record in [
+            r#"{"protocol":"json","version":1}"#,
+            r#"{"version":2,"protocol":"json"}"#,
+            r#" { "protocol" : "JSON", "more": {"a": [1]}, "version" : 1.0 } "#,
+            r#"{"protocol":"json","version":0}"#,
+            r#"{"protocol":"json","version":-1}"#,
+            r#"{"protocol":"morse","protocol":"json","version":1}"#,
+        ] {
+            assert_eq!(answer(record), "json", "{record}");
+        }
+    }
+
+    #[test]
+    fn a_refused_handshake_has_the_words_that_clients_know() {
+        const UNEXPECTED: &str = "An unexpected error occurred during connection handshake.";
+        for (record, text) in [
+            (
+                r#"{"protocol":"morse","version":1}"#,
+                "The protocol 'morse' is not supported.",
+            ),
+            (
+                r#"{"protocol":"json","version":99}"#,
+                "The server does not support version 99 of the 'json' protocol.",
+            ),
+            (
+                r#"{"protocol":"json","version":3}"#,
+                "The server does not support version 3 of the 'json' protocol.",
+            ),
+            ("", UNEXPECTED),
+            ("{", UNEXPECTED),
+            ("[]", UNEXPECTED),
+            ("{}", UNEXPECTED),
+            (r#"{"protocol":"json"}"#, UNEXPECTED),
+            (r#"{"version":1}"#, UNEXPECTED),
+            (r#"{"protocol":null,"version":1}"#, UNEXPECTED),
+            (r#"{"protocol":"json","version":"1"}"#, UNEXPECTED),
+            (r#"{"protocol":"json","version":1.5}"#, UNEXPECTED),
+            (r#"{"type":6}"#, UNEXPECTED),
+        ] {
+            assert_eq!(answer(record), text, "{record}");
+        }
+        let too_long = HandshakeError::from(DecodeError::TooLong { limit: 1 });
+        assert_eq!(too_long.to_string(), "Handshake was canceled.");
+    }
+
+    #[test]
+    fn a_transport_that_can_not_carry_the_encoding_is_refused() {
+        let request = HandshakeRequest::new(Encoding::Json, VERSION);
+        let e = request
+            .encoding(&[TransferFormat::Binary])
+            .expect_err("no text");
+        assert_eq!(
+            e.to_string(),
+            "Cannot use the 'json' protocol on the current transport. The transport does not support 'Text' transfer format."
+        );
+    }
+
+    #[test]
+    fn both_records_are_written_as_the_protocol_has_them() {
+        let mut out = Vec::new();
+        HandshakeRequest::new(Encoding::Json, VERSION).encode(&mut out);
+        assert_eq!(out, b"{\"protocol\":\"json\",\"version\":1}\x1e");
+        out.clear();
+        HandshakeResponse::default().encode(&mut out);
+        assert_eq!(out, HandshakeResponse::ACCEPTED);
+        out.clear();
+        HandshakeResponse::from(&HandshakeError::Canceled).encode(&mut out);
+        assert_eq!(out, b"{\"error\":\"Handshake was canceled.\"}\x1e");
+    }
+
+    #[test]
+    fn an_answer_is_read_and_a_hub_message_is_none() {
+        let refused = HandshakeResponse {
+            error: Some("no".to_owned()),
+        };
+        for (record, answer) in [
+            ("{}", Ok(HandshakeResponse::default())),
+            (
+                r#"{"error":null,"more":1}"#,
+                Ok(HandshakeResponse::default()),
+            ),
+            (r#"{"error":"no"}"#, Ok(refused)),
+            (r#"{"error":1}"#, Err(DecodeError::WrongType("error"))),
+            (r#"{"type":6}"#, Err(DecodeError::Malformed { at: 0 })),
+            ("[]", Err(DecodeError::Malformed { at: 0 })),
+        ] {
+            assert_eq!(
+                HandshakeResponse::parse(record.as_bytes()),
+                answer,
+                "{record}"
+            );
+        }
+    }
+}

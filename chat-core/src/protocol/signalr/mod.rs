@@ -86,6 +86,45 @@ impl std::fmt::Debug for Raw<'_> {
     }
 }
 
+/// The arguments of a call: one array.
+#[derive(Clone, Copy)]
+pub struct Arguments<'a> {
+    raw: Raw<'a>,
+    /// The same as text, where reading the record has found it to be sound JSON: it isn't looked through again.
+    sound_json: Option<&'a str>,
+}
+
+impl<'a> Arguments<'a> {
+    /// The array in the record's encoding.
+    #[must_use]
+    pub const fn raw(self) -> Raw<'a> {
+        self.raw
+    }
+}
+
+impl<'a> From<Raw<'a>> for Arguments<'a> {
+    fn from(raw: Raw<'a>) -> Self {
+        Self {
+            raw,
+            sound_json: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Arguments<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
+impl PartialEq for Arguments<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for Arguments<'_> {}
+
 /// A hub message. Text borrows from its record where it can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,8 +135,8 @@ pub enum HubMessage<'a> {
         invocation_id: Option<Cow<'a, str>>,
         /// The method's or event's name.
         target: Cow<'a, str>,
-        /// The arguments: one array.
-        arguments: Raw<'a>,
+        /// The arguments.
+        arguments: Arguments<'a>,
         /// Ids of the streams that the caller will upload.
         stream_ids: Vec<Cow<'a, str>>,
     },
@@ -121,8 +160,8 @@ pub enum HubMessage<'a> {
         invocation_id: Cow<'a, str>,
         /// The method's name.
         target: Cow<'a, str>,
-        /// The arguments: one array.
-        arguments: Raw<'a>,
+        /// The arguments.
+        arguments: Arguments<'a>,
         /// Ids of the streams that the caller will upload.
         stream_ids: Vec<Cow<'a, str>>,
     },

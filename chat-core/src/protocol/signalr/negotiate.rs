@@ -273,3 +273,148 @@ impl TryFrom<Members> for NegotiateResponse {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(version: i32) -> Offer {
+        Offer {
+            negotiate_version: version,
+            connection_id: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+            connection_token: (version > 0).then(|| "BBBBBBBBBBBBBBBBBBBBBB".to_owned()),
+            use_stateful_reconnect: false,
+            available_transports: vec![
+                Transport::WebSockets.into(),
+                Transport::ServerSentEvents.into(),
+                Transport::LongPolling.into(),
+            ],
+        }
+    }
+
+    fn json(response: &NegotiateResponse) -> String {
+        serde_json::to_string(response).expect("a wire type")
+    }
+
+    #[test]
+    fn the_version_asked_for_is_lowered_to_the_newest() {
+        let version = |value| NegotiateRequest::from_query([("negotiateVersion", value)]);
+        for (value, answered) in [("0", 0), ("1", 1), ("2", 1), ("7", 1), (" +1 ", 1)] {
+            assert_eq!(version(value).expect(value).version, answered);
+        }
+        for value in ["", "x", "1.0", "1e0", "99999999999"] {
+            assert_eq!(
+                version(value).expect_err(value).to_string(),
+                "The client requested a non-integer protocol version."
+            );
+        }
+        assert_eq!(
+            version("-1").expect_err("too low").to_string(),
+            "The client requested version '-1', but the server does not support this version."
+        );
+    }
+
+    #[test]
+    fn keys_are_compared_in_any_case_and_unknown_ones_ignored() {
+        let query = [
+            ("NEGOTIATEVERSION", "1"),
+            ("useStatefulReconnect", "True"),
+            ("id", "stale"),
+        ];
+        let request = NegotiateRequest::from_query(query).expect("sound");
+        assert_eq!(
+            request,
+            NegotiateRequest {
+                version: 1,
+                stateful_reconnect: true
+            }
+        );
+        let none: [(&str, &str); 0] = [];
+        assert_eq!(
+            NegotiateRequest::from_query(none),
+            Ok(NegotiateRequest::default())
+        );
+        let no = NegotiateRequest::from_query([("useStatefulReconnect", "1")]).expect("sound");
+        assert!(!no.stateful_reconnect);
+    }
+
+    #[test]
+    fn answers_are_written_as_the_protocol_has_them() {
+        let transports = r#""availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#;
+        assert_eq!(
+            json(&NegotiateResponse::Offer(offer(1))),
+            format!(
+                r#"{{"negotiateVersion":1,"connectionId":"AAAAAAAAAAAAAAAAAAAAAA","connectionToken":"BBBBBBBBBBBBBBBBBBBBBB",{transports}"#
+            )
+        );
+        assert_eq!(
+            json(&NegotiateResponse::Offer(offer(0))),
+            format!(
+                r#"{{"negotiateVersion":0,"connectionId":"AAAAAAAAAAAAAAAAAAAAAA",{transports}"#
+            )
+        );
+        let stateful = Offer {
+            use_stateful_reconnect: true,
+            available_transports: vec![Transport::WebSockets.into()],
+            ..offer(1)
+        };
+        assert_eq!(
+            json(&NegotiateResponse::Offer(stateful)),
+            r#"{"negotiateVersion":1,"connectionId":"AAAAAAAAAAAAAAAAAAAAAA","connectionToken":"BBBBBBBBBBBBBBBBBBBBBB","useStatefulReconnect":true,"availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}]}"#
+        );
+        assert_eq!(
+            json(&NegotiateError::NonInteger.into()),
+            r#"{"error":"The client requested a non-integer protocol version."}"#
+        );
+        let redirect = Redirect {
+            url: "https://other/hub".to_owned(),
+            access_token: None,
+        };
+        assert_eq!(
+            json(&NegotiateResponse::Redirect(redirect)),
+            r#"{"url":"https://other/hub"}"#
+        );
+    }
+
+    #[test]
+    fn answers_are_read_whatever_else_they_have() {
+        for response in [
+            NegotiateResponse::Offer(offer(1)),
+            NegotiateResponse::Offer(offer(0)),
+            NegotiateResponse::Redirect(Redirect {
+                url: "https://other/hub".to_owned(),
+                access_token: Some("t".to_owned()),
+            }),
+            NegotiateError::Unsupported(-1).into(),
+        ] {
+            let read: NegotiateResponse = serde_json::from_str(&json(&response)).expect("own");
+            assert_eq!(read, response);
+        }
+        let read: NegotiateResponse = serde_json::from_str(
+            r#"{"connectionId":"c","connectionToken":"ignored","error":null,"more":1,"availableTransports":[{"transport":"WebTransport","transferFormats":["Text"]},{"transport":"WebSockets","transferFormats":["Text","Morse"]}]}"#,
+        )
+        .expect("an offer");
+        let NegotiateResponse::Offer(offer) = read else {
+            panic!("not an offer");
+        };
+        assert_eq!((offer.negotiate_version, offer.id()), (0, "c"));
+        assert_eq!(
+            offer.available_transports,
+            [AvailableTransport {
+                transport: Transport::WebSockets,
+                transfer_formats: vec![TransferFormat::Text],
+            }]
+        );
+        assert!(serde_json::from_str::<NegotiateResponse>("{}").is_err());
+    }
+
+    #[test]
+    fn what_opens_a_connection_is_not_in_debug() {
+        let redirect = Redirect {
+            url: "https://other/hub?access_token=s3cret".to_owned(),
+            access_token: Some("s3cret".to_owned()),
+        };
+        let text = format!("{:?} {redirect:?}", NegotiateResponse::Offer(offer(1)));
+        assert!(!text.contains("BBBB") && !text.contains("s3cret"), "{text}");
+    }
+}

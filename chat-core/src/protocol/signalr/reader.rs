@@ -56,6 +56,12 @@ impl RecordReader {
         }
     }
 
+    /// Bytes allocated for the beginning of a record whose end hasn't come.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
     /// Records that end with a separator.
     fn next_separated<'i>(
         &mut self,

@@ -12,8 +12,8 @@ use super::JsonError;
 use crate::protocol::FieldError;
 
 /// The error of `json`, which is not a `T`.
-pub(crate) fn explain<T: de::DeserializeOwned>(json: &[u8]) -> JsonError {
-    let tree: Value = match serde_json::from_slice(json) {
+pub(crate) fn explain<T: de::DeserializeOwned>(json: &str) -> JsonError {
+    let tree: Value = match serde_json::from_str(json) {
         Ok(tree) => tree,
         Err(e) => {
             return JsonError::Malformed {
