@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::act::{accept, at, create_room, ctx, far_off, invite, send};
 use crate::model::{Event, Message, Role, RoomId, Seq, UserId};
@@ -23,7 +23,7 @@ pub struct Backend {
     reopen: Option<Box<dyn FnOnce() -> Reopening + Send>>,
     /// What must live as long as the store: a folder, a database server.
     _kept: Option<Box<dyn Any + Send>>,
-    tokens: AtomicU8,
+    tokens: AtomicU64,
 }
 
 impl fmt::Debug for Backend {
@@ -40,7 +40,7 @@ impl Backend {
             accounts: None,
             reopen: None,
             _kept: None,
-            tokens: AtomicU8::new(0),
+            tokens: AtomicU64::new(0),
         }
     }
 
@@ -168,18 +168,20 @@ impl Backend {
     /// The hash of a token that nobody else has.
     pub(super) fn token(&self) -> TokenHash {
         let mut token = [7; 32];
-        token[0] = self.tokens.fetch_add(1, Ordering::Relaxed);
+        token[..8].copy_from_slice(&self.tokens.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         token
     }
 
-    /// Lets a user in as a member.
+    /// Lets a user in as a member, by an invite for that one use.
     pub(super) async fn admit(
         &self,
         room: RoomId,
         admin: UserId,
         user: UserId,
     ) -> Result<Committed, StoreError> {
-        let token = self.invite(room, admin).await?;
+        let token = self.token();
+        self.done(invite(room, admin, token, far_off(), Some(1)))
+            .await?;
         self.done(accept(room, user, token)).await
     }
 

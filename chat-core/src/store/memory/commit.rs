@@ -442,7 +442,7 @@ impl Database {
             }
             let seq = self
                 .room_mut(room_id)?
-                .place(None, |_| Changed::MembersChanged(role));
+                .place(None, |_| Changed::Roles(role));
             events.push(Event::MembersChanged { room_id, seq, role });
         }
         Ok(events)

@@ -87,8 +87,10 @@ pub(super) enum Changed {
     Message(Seq),
     Member(UserId),
     Name,
+    /// All that someone wrote was deleted.
     MessagesDeleted(UserId),
-    MembersChanged(Role),
+    /// Everyone got this role.
+    Roles(Role),
 }
 
 #[derive(Clone)]

@@ -226,7 +226,7 @@ impl Database {
                 seq,
                 sender_id,
             },
-            Changed::MembersChanged(role) => Event::MembersChanged { room_id, seq, role },
+            Changed::Roles(role) => Event::MembersChanged { room_id, seq, role },
         })
     }
 
