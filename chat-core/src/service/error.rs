@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::auth::{AuthError, PasswordError};
 use crate::model::limits::TextError;
+use crate::protocol::signalr::ArgumentsError;
+use crate::protocol::strict_json::JsonError;
 use crate::protocol::{ErrorCode, FieldError};
 use crate::store::{Refusal, StoreError, UserRefusal};
 
@@ -53,7 +55,7 @@ impl Error {
     pub fn fields(fields: Vec<FieldError>) -> Self {
         let detail = fields
             .iter()
-            .map(|f| format!("{} {}", f.field, f.detail))
+            .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join("; ");
         Self {
@@ -187,6 +189,24 @@ impl From<StoreError> for Error {
     }
 }
 
+impl From<JsonError> for Error {
+    fn from(e: JsonError) -> Self {
+        match e {
+            JsonError::Field(field) => Self::fields(vec![field]),
+            _ => Self::new(ErrorCode::InvalidRequest, e.to_string()),
+        }
+    }
+}
+
+impl From<ArgumentsError> for Error {
+    fn from(e: ArgumentsError) -> Self {
+        match e {
+            ArgumentsError::Argument(JsonError::Field(field)) => Self::fields(vec![field]),
+            _ => Self::new(ErrorCode::ValidationFailed, e.to_string()),
+        }
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(r: Refusal) -> Self {
         let (code, detail) = match r {
@@ -258,6 +278,70 @@ impl From<AuthError> for Error {
             AuthError::Unauthenticated | AuthError::TokenExpired => {
                 Self::new(e.code(), e.to_string())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::hub::SendMessage;
+    use crate::protocol::signalr::{Encoding, Raw};
+    use crate::protocol::strict_json;
+
+    #[test]
+    fn json_is_an_invalid_request_until_it_is_json() {
+        for (body, code, detail) in [
+            (
+                "{",
+                ErrorCode::InvalidRequest,
+                "not valid JSON at line 1, column 2",
+            ),
+            (
+                r#"{"a":1,"a":1}"#,
+                ErrorCode::InvalidRequest,
+                "the key \"a\" stands twice in one object",
+            ),
+            (
+                r#"{"roomId":7}"#,
+                ErrorCode::ValidationFailed,
+                "content is missing",
+            ),
+            (
+                "[]",
+                ErrorCode::ValidationFailed,
+                "the value must be an object",
+            ),
+        ] {
+            let e: Error = strict_json::parse::<SendMessage>(body.as_bytes())
+                .expect_err(body)
+                .into();
+            assert_eq!((e.code(), e.detail()), (code, detail));
+        }
+    }
+
+    #[test]
+    fn refused_arguments_are_always_a_failed_validation() {
+        for (arguments, text) in [
+            (
+                "[]",
+                "validation_failed: the method takes one argument, not 0",
+            ),
+            (
+                r#"[{"content":"a"}]"#,
+                "validation_failed: roomId is missing",
+            ),
+            (
+                r#"[{"a":1,"a":1}]"#,
+                "validation_failed: the key \"a\" stands twice in one object",
+            ),
+        ] {
+            let arguments = Raw(arguments.as_bytes()).into();
+            let e: Error = Encoding::Json
+                .arguments::<SendMessage>(arguments)
+                .expect_err("refused")
+                .into();
+            assert_eq!(e.hub_text(), text);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Every message and event, byte for byte.
 
 use super::*;
-use crate::model::{Role, Room, RoomId, Seq, Timestamp, UserId};
+use crate::model::{
+    Event, LeaveReason, Member, Message, MessageId, Role, Room, RoomId, Seq, Timestamp, UserId,
+};
 use crate::protocol::hub::{
     Closing, ClosingReason, Connected, Head, Heads, Method, Ping, RoomJoined, SendMessage, target,
 };
@@ -117,5 +119,83 @@ fn every_event_of_a_connection_as_it_is_written() {
     ] {
         lines.push(event(target::CLOSING, &Closing { reason }));
     }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn every_event_of_a_room_as_it_is_written() {
+    let (room_id, seq, at) = (RoomId(7), Seq(5), Timestamp::from_millis(1_769_860_800_007));
+    let user_id = UserId(2);
+    let message = Message {
+        id: MessageId(100),
+        room_id,
+        seq: Seq(3),
+        changed_seq: seq,
+        sender_id: UserId(1),
+        content: "Grüße, \"你\"\n".to_owned(),
+        sent_at: at,
+        edited_at: None,
+        deleted_at: None,
+        client_message_id: Some("c-1".to_owned()),
+    };
+    let edited = Message {
+        edited_at: Some(at),
+        client_message_id: None,
+        ..message.clone()
+    };
+    let deleted = Message {
+        content: String::new(),
+        deleted_at: Some(at),
+        ..edited.clone()
+    };
+    let member = Member {
+        user_id,
+        username: "bob".to_owned(),
+        role: Role::Member,
+        joined_at: at,
+    };
+    let room = Room {
+        id: room_id,
+        name: "Lounge".to_owned(),
+        created_at: at,
+        member_count: 2,
+        seq,
+        role: None,
+    };
+    let reason = LeaveReason::AccountDeleted;
+    let events = [
+        Event::MessageCreated(message),
+        Event::MessageEdited(edited),
+        Event::MessageDeleted(deleted),
+        Event::MessagesDeleted {
+            room_id,
+            seq,
+            sender_id: user_id,
+        },
+        Event::MemberJoined {
+            room_id,
+            seq,
+            member: member.clone(),
+        },
+        Event::MemberChanged {
+            room_id,
+            seq,
+            member,
+        },
+        Event::MembersChanged {
+            room_id,
+            seq,
+            role: Role::Admin,
+        },
+        Event::MemberLeft {
+            room_id,
+            seq,
+            user_id,
+            reason,
+        },
+        Event::RoomChanged { room_id, seq, room },
+        Event::RoomDeleted { room_id, seq },
+    ];
+    let lines = events.map(|e| event(e.kind().target(), &e.argument()));
     insta::assert_snapshot!(lines.join("\n"));
 }
