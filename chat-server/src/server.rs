@@ -1,0 +1,124 @@
+//! The server as a whole.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chat_core::service::Chat;
+use tokio::time::Instant;
+
+use crate::config::{Config, Network};
+use crate::http::{self, HttpOptions};
+use crate::serve::{Listener, StartError};
+use crate::telemetry;
+
+/// How often the metrics put their samples in order.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// Connections held at once on the admin port.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// A chat server that is bound and not yet serving.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    chat: Chat,
+    public: Listener,
+    admin: Option<Listener>,
+}
+
+impl Server {
+    /// Binds the addresses of `config` for a chat that runs already.
+    ///
+    /// # Errors
+    /// An address can't be had, or the certificate can't be used.
+    pub async fn bind_chat(config: Config, chat: Chat) -> Result<Self, StartError> {
+        let (public, admin) = listen(&config.network).await?;
+        Ok(Self {
+            config,
+            chat,
+            public,
+            admin,
+        })
+    }
+
+    /// The chat that it serves.
+    #[must_use]
+    pub const fn chat(&self) -> &Chat {
+        &self.chat
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.public.address()
+    }
+
+    /// Where its health and metrics are, if apart.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Listener::address)
+    }
+
+    /// The address as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.config.network.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.local_addr())
+    }
+
+    /// Serves until `shutdown`, then drains: accepts no more, tells connections to go, lets end what was begun, and cuts
+    /// what is left when the drain's time is over.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            config,
+            chat,
+            public,
+            admin,
+        } = self;
+        let metrics = telemetry::metrics();
+        let network = &config.network;
+        let options = HttpOptions::new(&config.roles, network);
+        let app = http::public(&chat, &options, admin.is_none());
+        let public = public.serve(app, network.max_connections);
+        let admin = admin.map(|admin| {
+            let app = http::admin(&chat, network.request_timeout);
+            admin.serve(app, ADMIN_CONNECTIONS)
+        });
+
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                _ = upkeep.tick() => metrics.run_upkeep(),
+            }
+        }
+
+        tracing::info!("draining");
+        let end = Instant::now() + config.drain;
+        // The goodbyes are spread over most of the time; the rest is for those who got theirs last.
+        let goodbyes = chat.drain(config.drain.mul_f64(0.8));
+        let drained = async { tokio::join!(goodbyes, public.finish()) };
+        if tokio::time::timeout_at(end, drained).await.is_err() {
+            tracing::warn!("what is left is cut: the drain's time is over");
+        }
+        public.cut().await;
+        if let Some(admin) = admin {
+            admin.cut().await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn listen(network: &Network) -> Result<(Listener, Option<Listener>), StartError> {
+    let public = Listener::bind(&network.listen, network.tls.as_ref()).await?;
+    let admin = match &network.admin_listen {
+        Some(address) => Some(Listener::bind(address, None).await?),
+        None => None,
+    };
+    Ok((public, admin))
+}

@@ -1,0 +1,89 @@
+//! Logs and metrics. The stock server starts both; an embedder has its own.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ConfigError, Log, LogFormat};
+
+/// Names of the metrics, for whoever counts.
+pub mod metric {
+    /// Requests answered, by `method`, `route` (the template, or `none`) and `status`.
+    pub const HTTP_REQUESTS: &str = "chat_http_requests_total";
+    /// Seconds from a request's head to its answer's, by `method` and `route`.
+    pub const HTTP_REQUEST_DURATION: &str = "chat_http_request_duration_seconds";
+    /// Connections open on the public port, of all kinds.
+    pub const CONNECTIONS: &str = "chat_connections";
+}
+
+/// Upper bounds of the buckets of durations, in seconds.
+const DURATION_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+/// Starts logging to stderr, for the whole process, panics included.
+///
+/// # Errors
+/// The filter isn't one, or something in this process logs already.
+pub fn start_logging(log: &Log) -> Result<(), ConfigError> {
+    let refused = |e: &dyn std::fmt::Display| ConfigError::new(format!("logging can't start: {e}"));
+    let filter = EnvFilter::try_new(&log.filter).map_err(|e| refused(&e))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    }
+    .map_err(|e| refused(&e))?;
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(
+            location = panic.location().map(tracing::field::display),
+            "panic: {}",
+            text.unwrap_or("without a text")
+        );
+    }));
+    Ok(())
+}
+
+/// The process's metrics. Installs the recorder when first asked; where the process has one of its own already, the pages
+/// of this one stay empty.
+#[must_use]
+pub(crate) fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let builder = PrometheusBuilder::new();
+            // Fails for an empty list of buckets alone.
+            let builder = builder
+                .set_buckets_for_metric(
+                    Matcher::Suffix("_duration_seconds".to_owned()),
+                    &DURATION_BUCKETS,
+                )
+                .unwrap_or_else(|_| PrometheusBuilder::new());
+            let recorder = builder.build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_ok() {
+                describe();
+            }
+            handle
+        })
+        .clone()
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(metric::HTTP_REQUESTS, "Requests answered");
+    describe_histogram!(
+        metric::HTTP_REQUEST_DURATION,
+        Unit::Seconds,
+        "Seconds from a request's head to its answer's"
+    );
+    describe_gauge!(metric::CONNECTIONS, "Connections open on the public port");
+}
