@@ -1,0 +1,244 @@
+//! The connections: one that writes, a few that read, and the transaction of the one that writes.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{ConnectOptions as _, Connection as _, FromRow};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Semaphore, SemaphorePermit};
+
+use super::super::StoreError;
+use super::fault::Fault;
+
+/// Reads at once. Each has a connection with a thread and a page cache of its own; SQLite reads are short.
+const READERS: usize = 4;
+
+/// A statement with its parameters.
+pub(super) type Statement<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
+
+/// The connections to one file.
+///
+/// SQLite admits one writer at a time, so there is one write connection, and who wants to write waits in line for it. Reads
+/// are single statements, each its own snapshot, on connections of their own: they neither wait for a writer nor hold one
+/// up. (This is not sqlx's pool: that has time-outs and pings, which cost as much as a read.)
+pub(super) struct Database {
+    write_options: SqliteConnectOptions,
+    read_options: SqliteConnectOptions,
+    /// `None` while a transaction has it, and after one that was abandoned.
+    writer: AsyncMutex<Option<SqliteConnection>>,
+    read_permits: Semaphore,
+    idle_readers: Mutex<Vec<SqliteConnection>>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    pub(super) fn new(
+        writer: SqliteConnection,
+        write_options: SqliteConnectOptions,
+        read_options: SqliteConnectOptions,
+    ) -> Self {
+        Self {
+            write_options,
+            read_options,
+            writer: AsyncMutex::new(Some(writer)),
+            read_permits: Semaphore::new(READERS),
+            idle_readers: Mutex::new(Vec::with_capacity(READERS)),
+        }
+    }
+
+    /// The turn to write, with no transaction begun: the first statement must begin one.
+    pub(super) async fn writer(&self) -> Result<Transaction<'_>, StoreError> {
+        let mut slot = self.writer.lock().await;
+        if self.read_permits.is_closed() {
+            return Err(Fault::Closed.unchanged());
+        }
+        let connection = match slot.take() {
+            Some(connection) => connection,
+            None => self.write_options.connect().await.map_err(unchanged)?,
+        };
+        Ok(Transaction { slot, connection })
+    }
+
+    /// Begins a transaction that holds SQLite's write lock from the start.
+    pub(super) async fn begin(&self) -> Result<Transaction<'_>, StoreError> {
+        let mut transaction = self.writer().await?;
+        match sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut transaction.connection)
+            .await
+        {
+            Ok(_) => Ok(transaction),
+            Err(error) => Err(transaction.abandon(error.into()).await),
+        }
+    }
+
+    async fn reader(&self) -> Result<Reader<'_>, Fault> {
+        let permit = self
+            .read_permits
+            .acquire()
+            .await
+            .map_err(|_| Fault::Closed)?;
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.read_options.connect().await?,
+        };
+        Ok(Reader {
+            database: self,
+            connection: Some(connection),
+            _permit: permit,
+        })
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
+        self.idle_readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads all rows of a statement.
+    pub(super) async fn rows<T>(&self, statement: Statement<'_>) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow>,
+    {
+        let read = async {
+            let mut reader = self.reader().await?;
+            let rows = reader.run(|c| statement.fetch_all(c)).await?;
+            rows.iter()
+                .map(T::from_row)
+                .collect::<Result<Vec<T>, _>>()
+                .map_err(Fault::from)
+        };
+        read.await.map_err(Fault::unchanged)
+    }
+
+    /// Reads the first row of a statement.
+    pub(super) async fn row<T>(&self, statement: Statement<'_>) -> Result<Option<T>, StoreError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow>,
+    {
+        let read = async {
+            let mut reader = self.reader().await?;
+            let row = reader.run(|c| statement.fetch_optional(c)).await?;
+            row.as_ref()
+                .map(T::from_row)
+                .transpose()
+                .map_err(Fault::from)
+        };
+        read.await.map_err(Fault::unchanged)
+    }
+
+    /// Closes the connections, once those in use are done. The last one to close folds the write-ahead log into the file.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        self.read_permits.close();
+        let mut slot = self.writer.lock().await;
+        let readers = std::mem::take(&mut *self.idle());
+        for reader in readers {
+            reader.close().await.map_err(unchanged)?;
+        }
+        match slot.take() {
+            Some(writer) => writer.close().await.map_err(unchanged),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unchanged(error: sqlx::Error) -> StoreError {
+    Fault::from(error).unchanged()
+}
+
+/// The turn to write.
+///
+/// Dropped before it is finished, by an error or because its caller's future was dropped, it takes the connection with it:
+/// SQLite rolls back when a connection closes, and the next writer opens another. So nothing is ever left half done, at
+/// whatever point the future stops.
+pub(super) struct Transaction<'a> {
+    slot: MutexGuard<'a, Option<SqliteConnection>>,
+    connection: SqliteConnection,
+}
+
+impl Transaction<'_> {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    /// Commits what was done, or undoes it if it failed.
+    pub(super) async fn finish<T>(self, done: Result<T, Fault>) -> Result<T, StoreError> {
+        match done {
+            Ok(value) => {
+                self.commit_with(sqlx::query("COMMIT")).await?;
+                Ok(value)
+            }
+            Err(fault) => Err(self.abandon(fault).await),
+        }
+    }
+
+    /// Runs the last statements of the transaction, of which the very last is COMMIT.
+    pub(super) async fn commit_with(mut self, last: Statement<'_>) -> Result<(), StoreError> {
+        match last.execute(&mut self.connection).await {
+            Ok(_) => {
+                *self.slot = Some(self.connection);
+                Ok(())
+            }
+            Err(error) => {
+                let error = Fault::from(error).committing();
+                self.roll_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Undoes what was done before `fault`.
+    pub(super) async fn abandon(self, fault: Fault) -> StoreError {
+        self.roll_back().await;
+        fault.unchanged()
+    }
+
+    async fn roll_back(mut self) {
+        // SQLite may have rolled back by itself; then this fails, and a new connection costs little.
+        if sqlx::query("ROLLBACK")
+            .execute(&mut self.connection)
+            .await
+            .is_ok()
+        {
+            *self.slot = Some(self.connection);
+        }
+    }
+}
+
+/// A read connection, back in its place when dropped.
+struct Reader<'a> {
+    database: &'a Database,
+    connection: Option<SqliteConnection>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Reader<'_> {
+    async fn run<'c, T, F>(
+        &'c mut self,
+        read: impl FnOnce(&'c mut SqliteConnection) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let Some(connection) = self.connection.as_mut() else {
+            return Err(Fault::Closed);
+        };
+        Ok(read(connection).await?)
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && !self.database.read_permits.is_closed()
+        {
+            self.database.idle().push(connection);
+        }
+    }
+}
