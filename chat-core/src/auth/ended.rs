@@ -192,7 +192,10 @@ pub async fn watch(store: Arc<dyn Store>, ended: Arc<EndedSessions>, clock: Arc<
             }
             Err(error) => {
                 ended.update_current();
-                tracing::warn!(%error, "can't read which sessions ended");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "which sessions ended can't be read"
+                );
             }
         }
         ended.forget(ended.forget_before(now));
