@@ -13,7 +13,7 @@
 
 pub mod config;
 mod http;
-mod hub;
+pub mod hub;
 pub mod openapi;
 mod serve;
 mod server;

@@ -227,7 +227,11 @@ impl Chat {
     pub fn renew(&self, connection: &Connection, caller: &Caller) -> Result<(), Error> {
         connection.renew(caller);
         // Renewed first, then asked: an end that comes between finds the connection.
-        if caller.session.as_deref().is_some_and(|s| self.0.ended.contains(s)) {
+        if caller
+            .session
+            .as_deref()
+            .is_some_and(|s| self.0.ended.contains(s))
+        {
             connection.close(End::Closing(ClosingReason::SessionEnded));
             return Err(AuthError::Unauthenticated.into());
         }

@@ -9,7 +9,7 @@ use chat_core::model::{RoomId, Seq};
 use chat_core::protocol::ErrorCode;
 use chat_core::protocol::hub::{self, Method};
 use chat_core::protocol::rest;
-use chat_core::protocol::signalr::{HubMessage, Raw};
+use chat_core::protocol::signalr::{Arguments, HubMessage};
 use chat_core::service::{Chat, Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,22 +45,38 @@ impl Drop for Dispatcher {
 /// A call under way.
 struct Call<'a> {
     id: Option<&'a str>,
-    arguments: Raw<'a>,
+    arguments: Arguments<'a>,
 }
 
 impl Dispatcher {
     pub(super) const fn new(chat: Chat, connection: Arc<Connection>, caller: Caller) -> Self {
-        Self { chat, connection, caller, pipelined: None, streams: BTreeMap::new() }
+        Self {
+            chat,
+            connection,
+            caller,
+            pipelined: None,
+            streams: BTreeMap::new(),
+        }
     }
 
     /// Does what a message asks for. Failures go to the caller, not up.
     pub(super) async fn dispatch(&mut self, message: HubMessage<'_>) {
         self.connection.heard(matches!(message, HubMessage::Ping));
         match message {
-            HubMessage::Invocation { invocation_id, target, arguments, stream_ids } => {
-                let call = Call { id: invocation_id.as_deref(), arguments };
+            HubMessage::Invocation {
+                invocation_id,
+                target,
+                arguments,
+                stream_ids,
+            } => {
+                let call = Call {
+                    id: invocation_id.as_deref(),
+                    arguments,
+                };
                 let done = match method(&target, &stream_ids) {
-                    Ok(method) if method.is_stream() => Err(invalid("this method answers a stream: call it as one")),
+                    Ok(method) if method.is_stream() => {
+                        Err(invalid("this method answers a stream: call it as one"))
+                    }
                     Ok(method) => Box::pin(self.invoke(method, &call)).await,
                     Err(e) => Err(e),
                 };
@@ -68,8 +84,16 @@ impl Dispatcher {
                     self.fail(call.id, &e).await;
                 }
             }
-            HubMessage::StreamInvocation { invocation_id, target, arguments, stream_ids } => {
-                let call = Call { id: Some(&invocation_id), arguments };
+            HubMessage::StreamInvocation {
+                invocation_id,
+                target,
+                arguments,
+                stream_ids,
+            } => {
+                let call = Call {
+                    id: Some(&invocation_id),
+                    arguments,
+                };
                 let begun = match method(&target, &stream_ids) {
                     Ok(Method::StreamHistory) => self.stream_history(&invocation_id, &call).await,
                     Ok(_) => Err(invalid("this method answers no stream: call it plainly")),
@@ -102,32 +126,73 @@ impl Dispatcher {
     async fn invoke(&mut self, method: Method, call: &Call<'_>) -> Result<(), Error> {
         match method {
             Method::SendMessage => {
-                let hub::SendMessage { room_id, content, client_message_id } = self.arguments(call)?;
+                let hub::SendMessage {
+                    room_id,
+                    content,
+                    client_message_id,
+                } = self.arguments(call)?;
                 self.pipeline(room_id).await;
-                let send = rest::SendMessage { content, client_message_id };
-                self.chat.send_message_on(&self.caller, &self.connection, call.id, room_id, send).await
+                let send = rest::SendMessage {
+                    content,
+                    client_message_id,
+                };
+                self.chat
+                    .send_message_on(&self.caller, &self.connection, call.id, room_id, send)
+                    .await
             }
             Method::EditMessage => {
-                let hub::EditMessage { room_id, message_id, content } = self.arguments(call)?;
+                let hub::EditMessage {
+                    room_id,
+                    message_id,
+                    content,
+                } = self.arguments(call)?;
                 self.pipeline(room_id).await;
                 let edit = rest::EditMessage { content };
-                self.chat.edit_message_on(&self.caller, &self.connection, call.id, room_id, message_id, edit).await
+                self.chat
+                    .edit_message_on(
+                        &self.caller,
+                        &self.connection,
+                        call.id,
+                        room_id,
+                        message_id,
+                        edit,
+                    )
+                    .await
             }
             Method::DeleteMessage => {
-                let hub::DeleteMessage { room_id, message_id } = self.arguments(call)?;
+                let hub::DeleteMessage {
+                    room_id,
+                    message_id,
+                } = self.arguments(call)?;
                 self.pipeline(room_id).await;
-                self.chat.delete_message_on(&self.caller, &self.connection, call.id, room_id, message_id).await
+                self.chat
+                    .delete_message_on(&self.caller, &self.connection, call.id, room_id, message_id)
+                    .await
             }
             Method::GetMessages => {
-                let hub::GetMessages { room_id, before, after, limit } = self.arguments(call)?;
+                let hub::GetMessages {
+                    room_id,
+                    before,
+                    after,
+                    limit,
+                } = self.arguments(call)?;
                 self.settle().await;
-                let query = rest::HistoryQuery { limit, before, after };
+                let query = rest::HistoryQuery {
+                    limit,
+                    before,
+                    after,
+                };
                 let page = self.chat.messages(&self.caller, room_id, query).await?;
                 self.complete(call, &page);
                 Ok(())
             }
             Method::GetChanges => {
-                let hub::GetChanges { room_id, since, from, limit } = self.arguments(call)?;
+                let hub::GetChanges {
+                    room_id,
+                    since,
+                    from,
+                    limit,
+                } = self.arguments(call)?;
                 self.settle().await;
                 let query = rest::ChangesQuery { since, from, limit };
                 let changes = self.chat.changes(&self.caller, room_id, query).await?;
@@ -144,7 +209,12 @@ impl Dispatcher {
             Method::Ping => {
                 let hub::Ping {} = self.arguments(call)?;
                 self.settle().await;
-                self.complete(call, &hub::Pong { server_time: self.chat.now() });
+                self.complete(
+                    call,
+                    &hub::Pong {
+                        server_time: self.chat.now(),
+                    },
+                );
                 Ok(())
             }
             Method::StreamHistory => Err(invalid("this method answers a stream: call it as one")),
@@ -155,13 +225,20 @@ impl Dispatcher {
     async fn authenticate(&mut self, access_token: &str) -> Result<hub::Authenticated, Error> {
         let caller = self.chat.authenticate_token(access_token).await?;
         if caller.user_id != self.caller.user_id {
-            return Err(Error::new(ErrorCode::Forbidden, "this token is another user's: open a connection for it"));
+            return Err(Error::new(
+                ErrorCode::Forbidden,
+                "this token is another user's: open a connection for it",
+            ));
         }
         self.chat.renew(&self.connection, &caller)?;
         let now = self.chat.now();
-        let expires_in = caller.expires_at.map_or(i64::MAX, |at| at.as_seconds() - now.as_seconds());
+        let expires_in = caller
+            .expires_at
+            .map_or(i64::MAX, |at| at.as_seconds() - now.as_seconds());
         self.caller = caller;
-        Ok(hub::Authenticated { expires_in: expires_in.clamp(0, chat_core::model::MAX_INTEGER) })
+        Ok(hub::Authenticated {
+            expires_in: expires_in.clamp(0, chat_core::model::MAX_INTEGER),
+        })
     }
 
     /// Begins a stream of a room's messages; it runs beside later calls, only as fast as the connection takes it.
@@ -170,23 +247,37 @@ impl Dispatcher {
         self.settle().await;
         self.streams.retain(|_, stream| !stream.is_finished());
         if self.streams.contains_key(id) {
-            return Err(Error::new(ErrorCode::Conflict, "a stream with this id is under way"));
+            return Err(Error::new(
+                ErrorCode::Conflict,
+                "a stream with this id is under way",
+            ));
         }
         if self.streams.len() >= STREAMS {
-            return Err(Error::new(ErrorCode::LimitReached, "too many streams at once: wait for one to end"));
+            return Err(Error::new(
+                ErrorCode::LimitReached,
+                "too many streams at once: wait for one to end",
+            ));
         }
         // The first page is read in turn, so that a stranger's call fails in its place.
         let mut since = since.unwrap_or(Seq::ZERO);
-        let mut page = self.chat.messages_after(&self.caller, room_id, since).await?;
-        let (chat, connection, caller, id) =
-            (self.chat.clone(), Arc::clone(&self.connection), self.caller.clone(), id.to_owned());
+        let mut page = self
+            .chat
+            .messages_after(&self.caller, room_id, since)
+            .await?;
+        let (chat, connection, caller, id) = (
+            self.chat.clone(),
+            Arc::clone(&self.connection),
+            self.caller.clone(),
+            id.to_owned(),
+        );
         let stream = tokio::spawn({
             let id = id.clone();
             async move {
                 loop {
                     for message in &page.items {
                         since = message.seq;
-                        connection.send_record(|encoding, out| encoding.stream_item(&id, message, out));
+                        connection
+                            .send_record(|encoding, out| encoding.stream_item(&id, message, out));
                     }
                     if !page.has_more {
                         connection.send_record(|encoding, out| {
@@ -208,11 +299,7 @@ impl Dispatcher {
     }
 
     fn arguments<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Error> {
-        self.connection
-            .wire()
-            .encoding
-            .arguments(call.arguments)
-            .map_err(|e| Error::new(ErrorCode::ValidationFailed, e.to_string()))
+        Ok(self.connection.wire().encoding.arguments(call.arguments)?)
     }
 
     fn complete(&self, call: &Call<'_>, result: &impl Serialize) {
@@ -256,7 +343,11 @@ impl Dispatcher {
 fn method(target: &str, stream_ids: &[std::borrow::Cow<'_, str>]) -> Result<Method, Error> {
     let method = Method::from_target(target)
         .ok_or_else(|| Error::new(ErrorCode::NotFound, "there is no such method"))?;
-    if stream_ids.is_empty() { Ok(method) } else { Err(invalid("this method takes no streams")) }
+    if stream_ids.is_empty() {
+        Ok(method)
+    } else {
+        Err(invalid("this method takes no streams"))
+    }
 }
 
 fn invalid(detail: &str) -> Error {

@@ -20,12 +20,19 @@ impl Refusal {
     }
 
     pub(super) fn status(status: u16, code: ErrorCode, detail: &str) -> Self {
-        Self { status, text: format!("{code}: {detail}"), retry_after: None }
+        Self {
+            status,
+            text: format!("{code}: {detail}"),
+            retry_after: None,
+        }
     }
 
     /// The connection isn't there, or isn't the caller's: it can't tell which.
     pub(super) fn no_connection() -> Self {
-        Self::new(ErrorCode::NotFound, "there is no connection with this id: negotiate again")
+        Self::new(
+            ErrorCode::NotFound,
+            "there is no connection with this id: negotiate again",
+        )
     }
 }
 
@@ -42,12 +49,19 @@ impl From<Error> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], self.text).into_response();
+        let mut response = (
+            status,
+            [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+            self.text,
+        )
+            .into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

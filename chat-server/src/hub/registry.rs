@@ -66,11 +66,21 @@ impl Registry {
         let mut entries = self.lock();
         entries.retain(|_, e| e.active || e.expires_at > now);
         if let Some(entry) = entries.get(&claims.connection_id) {
-            return Err(if entry.active { Standing::Active } else { Standing::Ended });
+            return Err(if entry.active {
+                Standing::Active
+            } else {
+                Standing::Ended
+            });
         }
-        let entry = Entry { active: true, expires_at: claims.expires_at };
+        let entry = Entry {
+            active: true,
+            expires_at: claims.expires_at,
+        };
         entries.insert(claims.connection_id.clone(), entry);
-        Ok(Place { registry: self.clone(), connection_id: claims.connection_id.clone() })
+        Ok(Place {
+            registry: self.clone(),
+            connection_id: claims.connection_id.clone(),
+        })
     }
 }
 
@@ -83,13 +93,27 @@ mod tests {
     #[test]
     fn a_token_opens_one_connection_once() {
         let registry = Registry::default();
-        let (now, expires_at) = (Timestamp::from_millis(1_000), Timestamp::from_millis(16_000));
-        let claims = Claims { connection_id: "c".into(), user_id: UserId(1), session: None, expires_at };
+        let (now, expires_at) = (
+            Timestamp::from_millis(1_000),
+            Timestamp::from_millis(16_000),
+        );
+        let claims = Claims {
+            connection_id: "c".into(),
+            user_id: UserId(1),
+            session: None,
+            expires_at,
+        };
         assert_eq!(registry.standing("c"), Standing::Fresh);
         let place = registry.open(&claims, now).expect("fresh");
-        assert_eq!(registry.open(&claims, now).expect_err("open"), Standing::Active);
+        assert_eq!(
+            registry.open(&claims, now).expect_err("open"),
+            Standing::Active
+        );
         drop(place);
-        assert_eq!(registry.open(&claims, now).expect_err("used"), Standing::Ended);
+        assert_eq!(
+            registry.open(&claims, now).expect_err("used"),
+            Standing::Ended
+        );
         assert_eq!(registry.standing("c"), Standing::Ended);
     }
 }

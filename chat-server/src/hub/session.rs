@@ -16,7 +16,9 @@ use chat_core::fanout::{Connection, DirectWrite, End, Framing, Wire};
 use chat_core::model::limits::HUB_RECORD_BYTES;
 use chat_core::protocol::ErrorCode;
 use chat_core::protocol::hub::ClosingReason;
-use chat_core::protocol::signalr::handshake::{HandshakeError, HandshakeRequest, HandshakeResponse};
+use chat_core::protocol::signalr::handshake::{
+    HandshakeError, HandshakeRequest, HandshakeResponse,
+};
 use chat_core::protocol::signalr::negotiate::TransferFormat;
 use chat_core::protocol::signalr::{Encoding, RecordReader};
 use chat_core::service::Chat;
@@ -56,11 +58,20 @@ where
 }
 
 /// Runs a hub connection over plain TCP, which the fan-out writes to directly. `read` was read beyond the upgrade.
-pub(super) async fn serve_tcp(chat: Chat, caller: Caller, ids: Ids, stream: TcpStream, read: &[u8]) {
+pub(super) async fn serve_tcp(
+    chat: Chat,
+    caller: Caller,
+    ids: Ids,
+    stream: TcpStream,
+    read: &[u8],
+) {
     // A frame is small and must not wait for another.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
-    Box::pin(run(chat, caller, ids, reader, writer, read, |write| Ok(Box::new(write)))).await;
+    Box::pin(run(chat, caller, ids, reader, writer, read, |write| {
+        Ok(Box::new(write))
+    }))
+    .await;
 }
 
 async fn run<R, W>(
@@ -79,18 +90,35 @@ async fn run<R, W>(
     let mut records = RecordReader::new(HUB_RECORD_BYTES);
     let mut batch = Batch::default();
     socket.feed(already, &mut batch);
-    let shaken = handshake(&mut reader, &mut writer, &mut socket, &mut records, &mut batch).await;
+    let shaken = handshake(
+        &mut reader,
+        &mut writer,
+        &mut socket,
+        &mut records,
+        &mut batch,
+    )
+    .await;
     let (encoding, rest) = match shaken {
         Ok(shaken) => shaken,
         Err(refused) => return goodbye(&mut writer, refused).await,
     };
-    let wire = Wire { encoding, framing: Framing::WebSocketText };
+    let wire = Wire {
+        encoding,
+        framing: Framing::WebSocketText,
+    };
     let (direct, plain) = match direct(writer) {
         Ok(direct) => (Some(direct), None),
         Err(writer) => (None, Some(writer)),
     };
     let queue = chat.connection_queue_bytes();
-    let connection = Arc::new(Connection::new(ids.number, ids.public_id, &caller, wire, queue, direct));
+    let connection = Arc::new(Connection::new(
+        ids.number,
+        ids.public_id,
+        &caller,
+        wire,
+        queue,
+        direct,
+    ));
     if let Err(e) = chat.connect(&connection, &caller).await {
         tracing::debug!(code = %e.code(), "a connection could not enter");
         connection.close(match e.code() {
@@ -135,7 +163,12 @@ struct Session {
 
 impl Session {
     /// Reads until the connection is over.
-    async fn read_on<R: AsyncRead + Unpin>(&mut self, mut reader: R, rest: Bytes, mut batch: Batch) {
+    async fn read_on<R: AsyncRead + Unpin>(
+        &mut self,
+        mut reader: R,
+        rest: Bytes,
+        mut batch: Batch,
+    ) {
         batch.incoming.push_front(Incoming::Payload(rest));
         loop {
             if !self.take(&mut batch).await || self.connection.is_closed() {
@@ -159,7 +192,8 @@ impl Session {
     /// Does what came; false when nothing more is to be read.
     async fn take(&mut self, batch: &mut Batch) -> bool {
         if !batch.reply.is_empty() {
-            self.connection.send(std::mem::take(&mut batch.reply).into());
+            self.connection
+                .send(std::mem::take(&mut batch.reply).into());
         }
         while let Some(incoming) = batch.incoming.pop_front() {
             if self.connection.is_closing() {
@@ -206,7 +240,11 @@ impl Session {
 }
 
 /// Reads what is there into the socket's parser, by way of the stack: an idle connection keeps no buffer.
-async fn read_some<R: AsyncRead + Unpin>(reader: &mut R, socket: &mut Socket, batch: &mut Batch) -> io::Result<usize> {
+async fn read_some<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    socket: &mut Socket,
+    batch: &mut Batch,
+) -> io::Result<usize> {
     poll_fn(|cx| {
         let mut bytes = [0; READ];
         let mut buf = ReadBuf::new(&mut bytes);
@@ -267,10 +305,15 @@ where
     let (record, rest) = timeout(HANDSHAKE, async {
         loop {
             if !batch.reply.is_empty() {
-                writer.write_all(&std::mem::take(&mut batch.reply)).await.map_err(|_| Refused::Gone)?;
+                writer
+                    .write_all(&std::mem::take(&mut batch.reply))
+                    .await
+                    .map_err(|_| Refused::Gone)?;
             }
             while let Some(incoming) = batch.incoming.pop_front() {
-                let Incoming::Payload(payload) = incoming else { return Err(Refused::Gone) };
+                let Incoming::Payload(payload) = incoming else {
+                    return Err(Refused::Gone);
+                };
                 let mut input = &payload[..];
                 match records.next(Encoding::Json, &mut input) {
                     Ok(Some(record)) => return Ok((record.into_owned(), payload.slice_ref(input))),
@@ -286,7 +329,9 @@ where
     .await
     .unwrap_or(Err(Refused::Because(HandshakeError::Canceled)))?;
     let formats = [TransferFormat::Text, TransferFormat::Binary];
-    let encoding = HandshakeRequest::parse(&record).and_then(|r| r.encoding(&formats)).map_err(Refused::Because)?;
+    let encoding = HandshakeRequest::parse(&record)
+        .and_then(|r| r.encoding(&formats))
+        .map_err(Refused::Because)?;
     let mut answer = Vec::new();
     frame(&mut answer, HandshakeResponse::ACCEPTED);
     writer.write_all(&answer).await.map_err(|_| Refused::Gone)?;
@@ -296,7 +341,9 @@ where
 
 /// Answers a refused handshake with its error, and closes.
 async fn goodbye<W: AsyncWrite + Unpin>(writer: &mut W, refused: Refused) {
-    let Refused::Because(error) = refused else { return };
+    let Refused::Because(error) = refused else {
+        return;
+    };
     let mut answer = Vec::new();
     HandshakeResponse::from(&error).encode(&mut answer);
     let mut framed = Vec::new();
@@ -312,8 +359,11 @@ async fn goodbye<W: AsyncWrite + Unpin>(writer: &mut W, refused: Refused) {
 /// Appends a text frame, before the fan-out's own framing takes over.
 fn frame(out: &mut Vec<u8>, record: &[u8]) {
     let text = String::from_utf8_lossy(record).into_owned();
-    let mut socket =
-        tokio_tungstenite::tungstenite::WebSocket::from_raw_socket(io::Cursor::new(Vec::new()), Role::Server, None);
+    let mut socket = tokio_tungstenite::tungstenite::WebSocket::from_raw_socket(
+        io::Cursor::new(Vec::new()),
+        Role::Server,
+        None,
+    );
     // Writing to memory doesn't fail.
     let _ = socket.send(Message::text(text));
     out.append(socket.get_mut().get_mut());

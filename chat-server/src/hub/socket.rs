@@ -44,12 +44,17 @@ impl Socket {
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));
-        Self { context: WebSocketContext::new(Role::Server, Some(config)) }
+        Self {
+            context: WebSocketContext::new(Role::Server, Some(config)),
+        }
     }
 
     /// Takes bytes from the wire.
     pub(super) fn feed(&mut self, bytes: &[u8], read: &mut Batch) {
-        let mut wire = Wire { input: bytes, output: &mut read.reply };
+        let mut wire = Wire {
+            input: bytes,
+            output: &mut read.reply,
+        };
         loop {
             match self.context.read(&mut wire) {
                 Ok(Message::Text(text)) => read.incoming.push_back(Incoming::Payload(text.into())),
@@ -57,7 +62,9 @@ impl Socket {
                 Ok(Message::Close(_)) => read.incoming.push_back(Incoming::Close),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                 Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => return,
+                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                    return;
+                }
                 Err(_) => {
                     read.broken = true;
                     return;

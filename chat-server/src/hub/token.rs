@@ -77,15 +77,24 @@ mod tests {
     use super::*;
 
     fn caller() -> Caller {
-        Caller { user_id: UserId(7), session: Some("9".into()), expires_at: None }
+        Caller {
+            user_id: UserId(7),
+            session: Some("9".into()),
+            expires_at: None,
+        }
     }
 
     #[test]
     fn a_token_opens_one_callers_connection_for_fifteen_seconds() {
         let (key, now) = (TokenKey::new(&[1; 32]), Timestamp::from_millis(1_000_000));
         let token = key.issue([3; 16], &caller(), now);
-        let claims = key.verify(&token, now.plus(Duration::from_millis(14_999))).expect("valid");
-        assert_eq!((claims.user_id, claims.session.as_deref()), (UserId(7), Some("9")));
+        let claims = key
+            .verify(&token, now.plus(Duration::from_millis(14_999)))
+            .expect("valid");
+        assert_eq!(
+            (claims.user_id, claims.session.as_deref()),
+            (UserId(7), Some("9"))
+        );
         assert_eq!(claims.connection_id, public_id([3; 16]));
         assert_eq!(key.verify(&token, now.plus(LIFETIME)), None);
     }
