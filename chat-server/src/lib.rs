@@ -11,9 +11,12 @@
 //! # }
 //! ```
 
+pub mod cli;
 pub mod config;
 mod http;
-pub mod hub;
+mod hub;
+mod keys;
+mod open;
 pub mod openapi;
 mod serve;
 mod server;

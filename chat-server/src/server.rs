@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_core::service::Chat;
+use chat_core::store::sqlite::Sqlite;
 use tokio::time::Instant;
 
 use crate::config::{Config, Network};
 use crate::http::{self, HttpOptions};
 use crate::serve::{Listener, StartError};
-use crate::telemetry;
+use crate::{open, telemetry};
 
 /// How often the metrics put their samples in order.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -21,11 +22,29 @@ const ADMIN_CONNECTIONS: usize = 256;
 pub struct Server {
     config: Config,
     chat: Chat,
+    database: Option<Sqlite>,
     public: Listener,
     admin: Option<Listener>,
 }
 
 impl Server {
+    /// Binds the addresses of `config`, then opens its database and keys and starts its chat.
+    ///
+    /// # Errors
+    /// An address can't be had, or a file can't be used: one line that says which.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let (public, admin) = listen(&config.network).await?;
+        let database = open::database(&config).await?;
+        let chat = open::chat(&config, &database).await?;
+        Ok(Self {
+            config,
+            chat,
+            database: Some(database),
+            public,
+            admin,
+        })
+    }
+
     /// Binds the addresses of `config` for a chat that runs already.
     ///
     /// # Errors
@@ -35,6 +54,7 @@ impl Server {
         Ok(Self {
             config,
             chat,
+            database: None,
             public,
             admin,
         })
@@ -75,6 +95,7 @@ impl Server {
         let Self {
             config,
             chat,
+            database,
             public,
             admin,
         } = self;
@@ -109,6 +130,12 @@ impl Server {
         public.cut().await;
         if let Some(admin) = admin {
             admin.cut().await;
+        }
+        drop(chat);
+        if let Some(database) = database {
+            if let Err(e) = database.close().await {
+                tracing::warn!("the database was not closed in order: {e}");
+            }
         }
         tracing::info!("stopped");
     }

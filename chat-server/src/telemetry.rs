@@ -1,7 +1,9 @@
 //! Logs and metrics. The stock server starts both; an embedder has its own.
 
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
+use chat_core::service::Chat;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -15,6 +17,20 @@ pub mod metric {
     pub const HTTP_REQUEST_DURATION: &str = "chat_http_request_duration_seconds";
     /// Connections open on the public port, of all kinds.
     pub const CONNECTIONS: &str = "chat_connections";
+    /// Hub connections that are in.
+    pub const HUB_CONNECTIONS: &str = "chat_hub_connections";
+    /// Transactions committed.
+    pub const COMMITS: &str = "chat_commits_total";
+    /// Changes committed; by [`COMMITS`] the size of a batch.
+    pub const CHANGES: &str = "chat_changes_total";
+    /// Transactions that failed.
+    pub const COMMIT_FAILURES: &str = "chat_commit_failures_total";
+    /// Events that this node delivered, each once.
+    pub const EVENTS: &str = "chat_events_total";
+    /// Events queued for connections, once for each.
+    pub const DELIVERIES: &str = "chat_deliveries_total";
+    /// Holes in a room's events that were filled from the database.
+    pub const FILLS: &str = "chat_fills_total";
 }
 
 /// Upper bounds of the buckets of durations, in seconds.
@@ -31,6 +47,7 @@ pub fn start_logging(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|e| refused(&e))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => subscriber.try_init(),
@@ -77,6 +94,20 @@ pub(crate) fn metrics() -> PrometheusHandle {
         .clone()
 }
 
+/// Takes over what a chat counts by itself.
+pub(crate) fn record(chat: &Chat) {
+    let writer = chat.writer_stats();
+    metrics::counter!(metric::COMMITS).absolute(writer.batches());
+    metrics::counter!(metric::CHANGES).absolute(writer.changes());
+    metrics::counter!(metric::COMMIT_FAILURES).absolute(writer.failures());
+    let fanout = chat.fanout_stats();
+    metrics::counter!(metric::EVENTS).absolute(fanout.events());
+    metrics::counter!(metric::DELIVERIES).absolute(fanout.deliveries());
+    metrics::counter!(metric::FILLS).absolute(fanout.fills());
+    #[allow(clippy::cast_precision_loss)] // exact up to 2^53
+    metrics::gauge!(metric::HUB_CONNECTIONS).set(fanout.connections() as f64);
+}
+
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(metric::HTTP_REQUESTS, "Requests answered");
@@ -86,4 +117,11 @@ fn describe() {
         "Seconds from a request's head to its answer's"
     );
     describe_gauge!(metric::CONNECTIONS, "Connections open on the public port");
+    describe_gauge!(metric::HUB_CONNECTIONS, "Hub connections that are in");
+    describe_counter!(metric::COMMITS, "Transactions committed");
+    describe_counter!(metric::CHANGES, "Changes committed");
+    describe_counter!(metric::COMMIT_FAILURES, "Transactions that failed");
+    describe_counter!(metric::EVENTS, "Events delivered on this node");
+    describe_counter!(metric::DELIVERIES, "Events queued for connections");
+    describe_counter!(metric::FILLS, "Holes filled from the database");
 }

@@ -54,6 +54,7 @@ async fn get_readiness(State(chat): State<Chat>) -> HttpResult<Response> {
 /// In Prometheus' text format.
 #[utoipa::path(get, path = METRICS, tag = "Operations",
     responses((status = 200, description = "The metrics", content_type = "text/plain", body = String)))]
-async fn get_metrics() -> Response {
+async fn get_metrics(State(chat): State<Chat>) -> Response {
+    telemetry::record(&chat);
     text("text/plain; version=0.0.4", telemetry::metrics().render())
 }

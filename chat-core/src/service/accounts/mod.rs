@@ -2,8 +2,6 @@
 
 mod login;
 mod password;
-#[cfg(all(test, feature = "testing"))]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

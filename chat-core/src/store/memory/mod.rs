@@ -9,8 +9,6 @@ mod database;
 mod journal;
 mod nodes;
 mod read;
-#[cfg(test)]
-mod tests;
 mod users;
 
 use std::collections::VecDeque;
