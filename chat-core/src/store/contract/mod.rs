@@ -206,7 +206,7 @@ macro_rules! store_contract {
                 the_room_is_told_at_its_last_renaming,
                 everyone_becoming_admin_is_told_at_its_place,
                 a_bulk_deletion_is_told_at_its_place,
-                each_bulk_deletion_has_its_place,
+                the_last_bulk_deletion_of_a_sender_is_told,
                 at_the_head_there_is_nothing,
                 beyond_the_head_nothing_is_complete,
                 a_page_knows_whether_it_is_the_last,
