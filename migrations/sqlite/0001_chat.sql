@@ -40,12 +40,13 @@ CREATE TABLE sessions (
     device           TEXT    NOT NULL,
     created_at       INTEGER NOT NULL,
     last_used_at     INTEGER NOT NULL,
-    expires_at       INTEGER NOT NULL,        -- of the current refresh token
+    expires_at       INTEGER NOT NULL, -- of the current refresh token
     ended_at         INTEGER,
-    refresh_hash     BLOB    NOT NULL UNIQUE, -- of the current refresh token
-    replaced_at      INTEGER,                 -- when the current token replaced the one before
-    sealed_successor BLOB                     -- the current token, sealed under a key that only the one before gives
+    refresh_hash     BLOB    NOT NULL, -- of the current refresh token
+    replaced_at      INTEGER,          -- when the current token replaced the one before
+    sealed_successor BLOB              -- the current token, sealed under a key that only the one before gives
 ) STRICT;
+CREATE UNIQUE INDEX sessions_by_token ON sessions (refresh_hash) WHERE ended_at IS NULL;
 CREATE INDEX sessions_by_user ON sessions (user_id) WHERE ended_at IS NULL;
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at IS NOT NULL;
@@ -53,10 +54,11 @@ CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at IS NOT NULL;
 -- Refresh tokens that were replaced: whoever shows one isn't the owner, or lost a reply.
 CREATE TABLE spent_tokens (
     session_id INTEGER NOT NULL,
-    token_hash BLOB    NOT NULL UNIQUE,
+    token_hash BLOB    NOT NULL,
     is_last    INTEGER NOT NULL, -- 1: the one before the current
     PRIMARY KEY (session_id, token_hash)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX spent_tokens_by_hash ON spent_tokens (token_hash);
 
 -- Sessions that ended, of a host too, for as long as an access token can name them.
 CREATE TABLE ended_sessions (
@@ -73,16 +75,15 @@ CREATE TABLE secrets (
 
 -- Rooms. A deleted one refuses everything at once, and nobody is in it; its rows go by and by, this one last.
 CREATE TABLE rooms (
-    id                  INTEGER PRIMARY KEY AUTOINCREMENT,
-    name                TEXT    NOT NULL,
-    created_at          INTEGER NOT NULL,
-    seq                 INTEGER NOT NULL,           -- the head: the place of the last change
-    member_count        INTEGER NOT NULL,
-    admin_count         INTEGER NOT NULL,
-    renamed_seq         INTEGER NOT NULL DEFAULT 0, -- the last RoomChanged
-    members_changed_seq INTEGER NOT NULL DEFAULT 0, -- the last MembersChanged
-    pruned_seq          INTEGER NOT NULL DEFAULT 0, -- the last change of what retention removed: before it, changes are incomplete
-    deleted_seq         INTEGER                     -- RoomDeleted
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    name         TEXT    NOT NULL,
+    created_at   INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,           -- the head: the place of the last change
+    member_count INTEGER NOT NULL,
+    admin_count  INTEGER NOT NULL,
+    renamed_seq  INTEGER NOT NULL DEFAULT 0, -- the last RoomChanged
+    pruned_seq   INTEGER NOT NULL DEFAULT 0, -- the last change of what retention removed: before it, changes are incomplete
+    deleted_seq  INTEGER                     -- RoomDeleted
 ) STRICT;
 CREATE INDEX rooms_deleted ON rooms (id) WHERE deleted_seq IS NOT NULL;
 
@@ -99,13 +100,19 @@ CREATE TABLE members (
     left_seq         INTEGER,                    -- MemberLeft, of one who isn't in the room now
     left_reason      TEXT,
     barred_invite_id INTEGER NOT NULL DEFAULT 0, -- invites up to this one don't admit this user: an admin removed it
-    erased_seq       INTEGER,                    -- the last MessagesDeleted of this user
     PRIMARY KEY (room_id, user_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_present ON members (room_id, user_id) WHERE left_seq IS NULL;
 CREATE INDEX members_by_user ON members (user_id, room_id, left_seq);
 CREATE INDEX members_changed ON members (room_id, changed_seq);
-CREATE INDEX members_erased ON members (room_id, erased_seq) WHERE erased_seq IS NOT NULL;
+
+-- Changes of many rows at once, which keep their places for `changes`.
+CREATE TABLE bulk_changes (
+    room_id   INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,
+    sender_id INTEGER, -- MessagesDeleted: whose; null: MembersChanged to admin
+    PRIMARY KEY (room_id, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE invites (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,

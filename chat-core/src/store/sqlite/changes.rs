@@ -11,7 +11,7 @@ use crate::protocol::rest::{Changes, Page};
 
 /// `$1`: the room, `$2`: the place, `$3`: at most so many of each kind, `$4`: the member who reads, null for a node.
 pub(super) const CHANGES: &str = concat!(
-    "SELECT r.name, r.created_at, r.member_count, r.seq, r.renamed_seq, r.members_changed_seq, r.pruned_seq, r.deleted_seq,
+    "SELECT r.name, r.created_at, r.member_count, r.seq, r.renamed_seq, r.pruned_seq, r.deleted_seq,
     (
         -- as they were sent
         SELECT json_group_array(json(message)) FROM (
@@ -39,9 +39,9 @@ pub(super) const CHANGES: &str = concat!(
         )
     ),
     (
-        SELECT json_group_array(json(erasure)) FROM (
-            SELECT json_array(m.erased_seq, m.user_id) AS erasure FROM members m
-            WHERE m.room_id = $1 AND m.erased_seq > $2 ORDER BY m.erased_seq LIMIT $3
+        SELECT json_group_array(json(change)) FROM (
+            SELECT json_array(seq, sender_id) AS change FROM bulk_changes
+            WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
         )
     )
     FROM rooms r
@@ -49,10 +49,10 @@ pub(super) const CHANGES: &str = concat!(
         SELECT 1 FROM members b WHERE b.room_id = $1 AND b.user_id = $4 AND b.left_seq IS NULL))"
 );
 
-/// The columns of the room: its name, `created_at`, members, head, and where it was renamed, its members changed, retention
-/// removed something, and it was deleted.
-type RoomColumns = (String, i64, i64, i64, i64, i64, i64, Option<i64>);
-/// The lists: messages as they were sent, those changed since, members, erasures.
+/// The columns of the room: its name, `created_at`, members, head, and where it was renamed, retention removed something, and
+/// it was deleted.
+type RoomColumns = (String, i64, i64, i64, i64, i64, Option<i64>);
+/// The lists: messages as they were sent, those changed since, members, bulk changes.
 type Lists = (String, String, String, String);
 
 /// `changed_seq, joined_seq, left_seq, left_reason, member`
@@ -95,10 +95,10 @@ impl sqlx::FromRow<'_, sqlx::sqlite::SqliteRow> for Row {
         Ok(Self {
             room: sqlx::FromRow::from_row(row)?,
             lists: (
+                row.try_get(7)?,
                 row.try_get(8)?,
                 row.try_get(9)?,
                 row.try_get(10)?,
-                row.try_get(11)?,
             ),
         })
     }
@@ -106,7 +106,7 @@ impl sqlx::FromRow<'_, sqlx::sqlite::SqliteRow> for Row {
 
 impl Row {
     fn changes(self, room_id: RoomId, since: Seq, from: Seq, limit: i64) -> Result<Changes, Fault> {
-        let (name, created_at, member_count, head, renamed, members_changed, pruned, deleted) =
+        let (name, created_at, member_count, head, renamed, pruned, deleted) =
             self.room;
         let head = Seq(head);
         if since > head {
@@ -127,7 +127,7 @@ impl Row {
             });
         }
 
-        let (sent, changed, members, erased) = self.lists;
+        let (sent, changed, members, bulk) = self.lists;
         let mut events = Vec::new();
         for list in [&sent, &changed] {
             for row in json::<Vec<MessageRow>>(list)? {
@@ -144,18 +144,18 @@ impl Row {
         for change in json::<Vec<MemberChange>>(&members)? {
             events.push(member_event(room_id, from, change));
         }
-        for (seq, sender_id) in json::<Vec<(Seq, UserId)>>(&erased)? {
-            events.push(Event::MessagesDeleted {
-                room_id,
-                seq,
-                sender_id,
-            });
-        }
-        if Seq(members_changed) > since {
-            events.push(Event::MembersChanged {
-                room_id,
-                seq: Seq(members_changed),
-                role: Role::Admin,
+        for (seq, sender_id) in json::<Vec<(Seq, Option<UserId>)>>(&bulk)? {
+            events.push(match sender_id {
+                Some(sender_id) => Event::MessagesDeleted {
+                    room_id,
+                    seq,
+                    sender_id,
+                },
+                None => Event::MembersChanged {
+                    room_id,
+                    seq,
+                    role: Role::Admin,
+                },
             });
         }
         if Seq(renamed) > since {

@@ -138,7 +138,7 @@ pub(super) fn unchanged(outcome: Outcome) -> Committed {
 }
 
 /// The columns of a [`LockedRoom`] but its id, and the caller's role: `is_admin`, null for one who isn't in it.
-type LockedRow = (String, i64, i64, i64, i64, i64, i64, Option<i64>);
+type LockedRow = (String, i64, i64, i64, i64, i64, Option<i64>);
 
 /// A room that isn't deleted, under the write lock; [`Self::save`] writes what a change did to it.
 pub(super) struct LockedRoom {
@@ -149,7 +149,6 @@ pub(super) struct LockedRoom {
     pub(super) member_count: i64,
     pub(super) admin_count: i64,
     pub(super) renamed_seq: Seq,
-    pub(super) members_changed_seq: Seq,
     pub(super) deleted_seq: Option<Seq>,
 }
 
@@ -162,7 +161,7 @@ impl LockedRoom {
     ) -> Result<Option<(Self, Option<Role>)>, Fault> {
         let row: Option<LockedRow> = sqlx::query_as(
             "SELECT r.name, r.created_at, r.seq, r.member_count, r.admin_count, r.renamed_seq,
-                    r.members_changed_seq, m.is_admin
+                    m.is_admin
              FROM rooms r
              LEFT JOIN members m ON m.room_id = r.id AND m.user_id = $2 AND m.left_seq IS NULL
              WHERE r.id = $1 AND r.deleted_seq IS NULL",
@@ -172,7 +171,7 @@ impl LockedRoom {
         .fetch_optional(connection)
         .await?;
         Ok(row.map(
-            |(name, created_at, seq, member_count, admin_count, renamed, changed, is_admin)| {
+            |(name, created_at, seq, member_count, admin_count, renamed, is_admin)| {
                 let room = Self {
                     id,
                     name,
@@ -181,7 +180,6 @@ impl LockedRoom {
                     member_count,
                     admin_count,
                     renamed_seq: Seq(renamed),
-                    members_changed_seq: Seq(changed),
                     deleted_seq: None,
                 };
                 (room, is_admin.map(super::rows::role))
@@ -236,7 +234,6 @@ impl LockedRoom {
             member_count: 0,
             admin_count: 0,
             renamed_seq: Seq::ZERO,
-            members_changed_seq: Seq::ZERO,
             deleted_seq: None,
         })
     }
@@ -270,7 +267,7 @@ impl LockedRoom {
     pub(super) async fn save(&self, connection: &mut SqliteConnection) -> Result<(), Fault> {
         sqlx::query(
             "UPDATE rooms SET name = $2, seq = $3, member_count = $4, admin_count = $5, renamed_seq = $6,
-                 members_changed_seq = $7, deleted_seq = $8
+                 deleted_seq = $7
              WHERE id = $1",
         )
         .bind(self.id.0)
@@ -279,7 +276,6 @@ impl LockedRoom {
         .bind(self.member_count)
         .bind(self.admin_count)
         .bind(self.renamed_seq.0)
-        .bind(self.members_changed_seq.0)
         .bind(self.deleted_seq.map(|seq| seq.0))
         .execute(connection)
         .await?;

@@ -213,15 +213,19 @@ async fn depart(
     if room.member_count == 0 {
         events.push(room.delete(connection).await?);
     } else if room.admin_count == 0 {
-        sqlx::query("UPDATE members SET is_admin = 1 WHERE room_id = $1 AND left_seq IS NULL")
-            .bind(room_id.0)
-            .execute(&mut *connection)
-            .await?;
+        let seq = room.next();
         room.admin_count = room.member_count;
-        room.members_changed_seq = room.next();
+        sqlx::query(
+            "UPDATE members SET is_admin = 1 WHERE room_id = $1 AND left_seq IS NULL;
+             INSERT INTO bulk_changes (room_id, seq) VALUES ($1, $2)",
+        )
+        .bind(room_id.0)
+        .bind(seq.0)
+        .execute(&mut *connection)
+        .await?;
         events.push(Event::MembersChanged {
             room_id,
-            seq: room.seq,
+            seq,
             role: Role::Admin,
         });
     }
@@ -252,7 +256,7 @@ async fn erase(
     }
     let seq = room.next();
     sqlx::query(
-        "UPDATE members SET erased_seq = $3 WHERE room_id = $1 AND user_id = $2;
+        "INSERT INTO bulk_changes (room_id, seq, sender_id) VALUES ($1, $3, $2);
          INSERT INTO erasures (room_id, sender_id, seq, erased_at, scrubbed_to) VALUES ($1, $2, $3, $4, 0)
          ON CONFLICT (room_id, sender_id) DO UPDATE SET seq = excluded.seq, erased_at = excluded.erased_at",
     )

@@ -164,7 +164,7 @@ impl Step<'_> {
             .fetch_optional(&mut *self.connection)
             .await?;
             let Some((room,)) = room else { return Ok(()) };
-            sqlx::query("DELETE FROM erasures WHERE room_id = $1")
+            sqlx::query("DELETE FROM erasures WHERE room_id = $1; DELETE FROM bulk_changes WHERE room_id = $1")
                 .bind(room)
                 .execute(&mut *self.connection)
                 .await?;
@@ -234,14 +234,14 @@ impl Step<'_> {
         // A session's spent tokens go before it: there may be many.
         for (tokens, sessions) in [
             (
-                "DELETE FROM spent_tokens WHERE token_hash IN (
-                     SELECT t.token_hash FROM sessions s CROSS JOIN spent_tokens t ON t.session_id = s.id
+                "DELETE FROM spent_tokens WHERE (session_id, token_hash) IN (
+                     SELECT t.session_id, t.token_hash FROM sessions s CROSS JOIN spent_tokens t ON t.session_id = s.id
                      WHERE s.expires_at <= $2 LIMIT $1)",
                 "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at <= $2 LIMIT $1)",
             ),
             (
-                "DELETE FROM spent_tokens WHERE token_hash IN (
-                     SELECT t.token_hash FROM sessions s CROSS JOIN spent_tokens t ON t.session_id = s.id
+                "DELETE FROM spent_tokens WHERE (session_id, token_hash) IN (
+                     SELECT t.session_id, t.token_hash FROM sessions s CROSS JOIN spent_tokens t ON t.session_id = s.id
                      WHERE s.ended_at <= $2 LIMIT $1)",
                 "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ended_at <= $2 LIMIT $1)",
             ),
