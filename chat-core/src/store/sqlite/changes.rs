@@ -106,8 +106,7 @@ impl sqlx::FromRow<'_, sqlx::sqlite::SqliteRow> for Row {
 
 impl Row {
     fn changes(self, room_id: RoomId, since: Seq, from: Seq, limit: i64) -> Result<Changes, Fault> {
-        let (name, created_at, member_count, head, renamed, pruned, deleted) =
-            self.room;
+        let (name, created_at, member_count, head, renamed, pruned, deleted) = self.room;
         let head = Seq(head);
         if since > head {
             return Ok(Changes {

@@ -195,10 +195,11 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), O
             false,
         )
     });
-    match Migrator::with_migrations(migrations.into())
-        .run(connection)
-        .await
-    {
+    // What `Migrator::run` does; but that one's future isn't `Send`, for all the compiler can tell.
+    let migrated = Migrator::with_migrations(migrations.into())
+        .run_direct(None, connection, false)
+        .await;
+    match migrated {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(found)) => Err(OpenError::Newer {
             path: path.to_owned(),
