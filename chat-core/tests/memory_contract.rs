@@ -1,20 +1,41 @@
-//! The contract of storage, on the memory store.
+//! The contract of storage, on the memory store: where writes are synced at once, and where that takes a while and the
+//! database crashes before it is opened again.
 
 use std::sync::Arc;
 
 use chat_core::store::contract::Backend;
 use chat_core::store::memory::Memory;
 
-/// The same database through one more handle is what this store has for opening it again.
 fn opened(memory: Memory) -> Backend {
     let again = memory.connect();
-    Backend::with_accounts(Arc::new(memory)).reopened_by(|| async { opened(again) })
+    Backend::with_accounts(Arc::new(memory)).reopened_by(|| async {
+        again.crash();
+        opened(again)
+    })
 }
 
-async fn memory() -> Backend {
-    opened(Memory::new())
+mod synced_at_once {
+    use super::*;
+
+    async fn memory() -> Backend {
+        opened(Memory::new())
+    }
+
+    chat_core::store_contract!(memory);
+    chat_core::accounts_contract!(memory);
+    chat_core::reopening_contract!(memory);
 }
 
-chat_core::store_contract!(memory);
-chat_core::accounts_contract!(memory);
-chat_core::reopening_contract!(memory);
+mod synced_later {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn memory() -> Backend {
+        opened(Memory::with_sync_delay(Duration::from_millis(1)))
+    }
+
+    chat_core::store_contract!(memory);
+    chat_core::accounts_contract!(memory);
+    chat_core::reopening_contract!(memory);
+}

@@ -496,9 +496,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// `memberLeft`. The room appears once, as `roomChanged` at its last renaming. `messagesDeleted` and
     /// `membersChanged` stand at their own places; a message that fell to a bulk deletion is `messageDeleted` at its own
     /// last place, or left out. Of several bulk deletions of one sender, and of several changes of everyone's role, those
-    /// before the last may be left out too, since it says all that they did. Rooms and members in items are as they are now: `room.seq` is the head. `complete` is false
-    /// if retention removed something that changed after `from`, or if `since` is beyond the head (no items then, and `seq`
-    /// is the head). `from` is at most `since`. With more to come `seq` is the place of the last item, and there is another.
+    /// before the last may be left out too, since it says all that they did. Rooms and members in items are as they are
+    /// now: `room.seq` is the head. `complete` is false if retention removed something that changed after `from`, or if
+    /// `since` is beyond the head (no items then, and `seq` is the head). `from` is at most `since`. With more to come `seq`
+    /// is the place of the last item, and there is another.
     async fn changes(
         &self,
         reader: Reader,

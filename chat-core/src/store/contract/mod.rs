@@ -22,11 +22,13 @@
 
 mod act;
 mod backend;
+mod client;
 
 pub mod accounts;
 pub mod batches;
 pub mod changes;
 pub mod concurrency;
+pub mod histories;
 pub mod history;
 pub mod invites;
 pub mod jobs;
@@ -256,6 +258,9 @@ macro_rules! store_contract {
                 a_lease_is_renewed,
                 a_node_that_was_paused_goes_on,
             }
+            histories {
+                whoever_catches_up_knows_what_everyone_does,
+            }
             sweep {
                 a_clean_database_stays_as_it_is,
                 retention_removes_old_messages,
@@ -373,6 +378,7 @@ mod tests {
             include_str!("invites.rs"),
             include_str!("batches.rs"),
             include_str!("concurrency.rs"),
+            include_str!("histories.rs"),
             include_str!("history.rs"),
             include_str!("changes.rs"),
             include_str!("users.rs"),

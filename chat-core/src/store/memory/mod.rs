@@ -9,6 +9,8 @@ mod database;
 mod journal;
 mod nodes;
 mod read;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::collections::VecDeque;
