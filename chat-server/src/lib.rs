@@ -14,7 +14,7 @@
 pub mod cli;
 pub mod config;
 mod http;
-mod hub;
+pub mod hub;
 mod keys;
 mod open;
 pub mod openapi;

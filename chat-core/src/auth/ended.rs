@@ -184,7 +184,7 @@ pub async fn watch(store: Arc<dyn Store>, ended: Arc<EndedSessions>, clock: Arc<
     loop {
         let began = Instant::now();
         let now = clock.now();
-        match read(&*store, &ended, since).await {
+        match in_time(&ended, store.ended_sessions(since)).await {
             Ok(sessions) => {
                 ended.note(sessions);
                 ended.read_succeeded(began);
@@ -192,7 +192,10 @@ pub async fn watch(store: Arc<dyn Store>, ended: Arc<EndedSessions>, clock: Arc<
             }
             Err(error) => {
                 ended.update_current();
-                tracing::warn!(%error, "can't read which sessions ended");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "which sessions ended can't be read"
+                );
             }
         }
         ended.forget(ended.forget_before(now));
@@ -200,13 +203,12 @@ pub async fn watch(store: Arc<dyn Store>, ended: Arc<EndedSessions>, clock: Arc<
     }
 }
 
-/// One reading. It says so when it makes the node stale by not ending.
-async fn read(
-    store: &dyn Store,
+/// A reading's answer, or that there was none. That the node got stale while it waited is said meanwhile.
+async fn in_time(
     ended: &EndedSessions,
-    since: Timestamp,
+    reading: impl Future<Output = Result<Vec<EndedSession>, StoreError>>,
 ) -> Result<Vec<EndedSession>, StoreError> {
-    let mut reading = pin!(timeout(READ_TIMEOUT, store.ended_sessions(since)));
+    let mut reading = pin!(timeout(READ_TIMEOUT, reading));
     let result = match ended.stale_at() {
         Some(stale_at) => tokio::select! {
             biased;
@@ -219,4 +221,201 @@ async fn read(
         None => reading.await,
     };
     result.unwrap_or_else(|elapsed| Err(StoreError::Unavailable(Box::new(elapsed))))
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::sync::MutexGuard;
+
+    use futures_util::FutureExt as _;
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+    use crate::model::ManualClock;
+    use crate::store::memory::{Fault, Memory};
+
+    const LIFETIME: Duration = Duration::from_secs(900);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn session(name: &str, at: Timestamp) -> EndedSession {
+        EndedSession {
+            session: name.to_owned(),
+            at,
+        }
+    }
+
+    /// A node that watches a database, whose clock goes on by hand.
+    struct Node {
+        store: Memory,
+        clock: Arc<ManualClock>,
+        ended: Arc<EndedSessions>,
+        heard: Arc<Mutex<Vec<String>>>,
+        watching: tokio::task::JoinHandle<()>,
+    }
+
+    impl Node {
+        fn start() -> Self {
+            let store = Memory::new();
+            let clock = ManualClock::shared();
+            let ended = Arc::new(EndedSessions::new(LIFETIME));
+            let heard = Arc::new(Mutex::default());
+            let listener = Arc::clone(&heard);
+            ended.listen(move |s| {
+                let mut heard: MutexGuard<'_, Vec<String>> = listener.lock().expect("no panic");
+                heard.push(s.session.clone());
+            });
+            let watching = tokio::spawn(watch(
+                Arc::new(store.clone()),
+                Arc::clone(&ended),
+                Arc::clone(&clock) as _,
+            ));
+            Self {
+                store,
+                clock,
+                ended,
+                heard,
+                watching,
+            }
+        }
+
+        /// Both clocks go on, second by second.
+        async fn pass(&self, seconds: u32) {
+            for _ in 0..seconds {
+                self.clock.advance(SECOND);
+                sleep(SECOND).await;
+            }
+        }
+
+        async fn end_elsewhere(&self, name: &str, at: Timestamp) {
+            let elsewhere = self.store.connect();
+            elsewhere
+                .end_session(&session(name, at))
+                .await
+                .expect("noted");
+        }
+
+        fn heard(&self) -> Vec<String> {
+            self.heard.lock().expect("no panic").clone()
+        }
+    }
+
+    impl Drop for Node {
+        fn drop(&mut self) {
+            self.watching.abort();
+        }
+    }
+
+    #[test]
+    fn each_end_is_heard_of_once_and_after_it_is_known() {
+        let ended = Arc::new(EndedSessions::new(LIFETIME));
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (inside, log) = (Arc::clone(&ended), Arc::clone(&heard));
+        ended.listen(move |s| {
+            let known = inside.contains(&s.session);
+            log.lock()
+                .expect("no panic")
+                .push((s.session.clone(), known));
+        });
+        let at = Timestamp::from_millis(1);
+        ended.note([session("a", at), session("b", at), session("a", at)]);
+        ended.note([session("b", at)]);
+        let expected = [("a".to_owned(), true), ("b".to_owned(), true)];
+        assert_eq!(*heard.lock().expect("no panic"), expected);
+        assert!(!ended.contains("c"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ended_elsewhere_is_known_within_a_second() {
+        let node = Node::start();
+        node.pass(3).await;
+        node.end_elsewhere("9", node.clock.now()).await;
+        node.pass(1).await;
+        sleep(Duration::from_millis(1)).await;
+        assert!(node.ended.contains("9"));
+        node.pass(20).await;
+        assert_eq!(node.heard(), ["9"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_is_committed_late_or_dated_by_a_slow_clock_is_found() {
+        let node = Node::start();
+        node.pass(30).await;
+        let dated = node.clock.now().minus(Duration::from_secs(8));
+        node.end_elsewhere("late", dated).await;
+        node.pass(2).await;
+        assert!(node.ended.contains("late"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_starts_knows_all_that_tokens_may_still_name() {
+        let node = Node::start();
+        let dated = node.clock.now().minus(LIFETIME);
+        node.end_elsewhere("before", dated).await;
+        assert!(!node.ended.is_current());
+        sleep(Duration::from_millis(1)).await;
+        assert!(node.ended.is_current());
+        assert!(node.ended.contains("before"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_forgotten_once_no_token_can_name_it() {
+        let node = Node::start();
+        node.end_elsewhere("9", node.clock.now()).await;
+        node.pass(900).await;
+        assert!(node.ended.contains("9"));
+        node.pass(150).await;
+        assert!(!node.ended.contains("9"));
+        assert_eq!(node.heard(), ["9"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_could_not_read_for_five_seconds_says_so_and_catches_up() {
+        let node = Node::start();
+        node.pass(10).await;
+        // The readings are at whole seconds, all that follows is between two of them.
+        sleep(SECOND / 2).await;
+        let mut current = node.ended.current();
+        assert!(*current.borrow_and_update());
+        node.store.fail_next(7, Fault::Unavailable);
+        node.end_elsewhere("9", node.clock.now()).await;
+        node.pass(4).await;
+        assert!(node.ended.is_current(), "four seconds are not five");
+        node.pass(2).await;
+        assert!(!node.ended.is_current());
+        current.changed().await.expect("it changed");
+        assert!(!*current.borrow_and_update());
+        assert!(!node.ended.contains("9"));
+        node.pass(3).await;
+        assert!(node.ended.is_current());
+        assert!(*current.borrow_and_update());
+        assert!(node.ended.contains("9"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_hangs_is_said_after_five_seconds_and_given_up_after_ten() {
+        let ended = EndedSessions::new(LIFETIME);
+        let began = Instant::now();
+        ended.read_succeeded(began);
+        let mut current = ended.current();
+        let reading = in_time(&ended, std::future::pending());
+        let said = async {
+            current.changed().await.expect("it changed");
+            began.elapsed()
+        };
+        let (result, said) = tokio::join!(reading, said);
+        assert_eq!(said.as_secs(), 5);
+        assert!(matches!(result, Err(StoreError::Unavailable(_))));
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_paused_is_not_current_until_it_has_read() {
+        let node = Node::start();
+        node.pass(2).await;
+        // The clock jumps before any task runs, as after a stop of the whole process.
+        assert!(advance(Duration::from_secs(6)).now_or_never().is_none());
+        assert!(!node.ended.is_current());
+        node.pass(1).await;
+        assert!(node.ended.is_current());
+    }
 }

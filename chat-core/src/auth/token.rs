@@ -286,3 +286,300 @@ impl Verified {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::EncodingKey;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::ManualClock;
+    use crate::random::SystemRandom;
+
+    const LIFETIME: Duration = Duration::from_secs(900);
+    const USER: UserId = UserId(7);
+    const SESSION: SessionId = SessionId(9);
+
+    fn key() -> SigningKey {
+        SigningKey::generate(&SystemRandom).expect("generated")
+    }
+
+    fn keys_with(signing: Option<SigningKey>, clock: &Arc<ManualClock>) -> Keys {
+        Keys::new(
+            TokenNames::default(),
+            signing,
+            Arc::clone(clock) as _,
+            Arc::new(SystemRandom),
+        )
+    }
+
+    fn keys() -> (Keys, Arc<ManualClock>) {
+        let clock = ManualClock::shared();
+        (keys_with(Some(key()), &clock), clock)
+    }
+
+    fn issue(keys: &Keys) -> String {
+        keys.issue(USER, SESSION, LIFETIME).expect("signed")
+    }
+
+    fn part(value: &Value) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
+    }
+
+    fn read(part: &str) -> Value {
+        let json = BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64url");
+        serde_json::from_slice(&json).expect("JSON")
+    }
+
+    /// A token of any header and claims, signed by the key that `keys` sign with.
+    fn forge(keys: &Keys, header: &Value, claims: &Value) -> String {
+        let signing = keys.signing.as_ref().expect("they sign");
+        let message = format!("{}.{}", part(header), part(claims));
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &signing.encoding, Algorithm::EdDSA)
+                .expect("signed");
+        format!("{message}.{signature}")
+    }
+
+    fn good_parts(keys: &Keys) -> (Value, Value) {
+        let token = issue(keys);
+        let mut parts = token.split('.').map(str::to_owned);
+        let mut next = || read(&parts.next().expect("a part"));
+        (next(), next())
+    }
+
+    fn with(value: &Value, member: &str, to: Value) -> Value {
+        let mut value = value.clone();
+        value[member] = to;
+        value
+    }
+
+    fn without(value: &Value, member: &str) -> Value {
+        let mut value = value.clone();
+        value.as_object_mut().expect("an object").remove(member);
+        value
+    }
+
+    #[test]
+    fn a_token_says_what_the_contract_lists() {
+        let (keys, clock) = keys();
+        let now = clock.now().as_seconds();
+        let (header, claims) = good_parts(&keys);
+        let kid = keys.jwks().keys[0].kid.clone();
+        assert_eq!(header, json!({"typ": "at+jwt", "alg": "EdDSA", "kid": kid}));
+        assert_eq!(claims["jti"].as_str().map(str::len), Some(22));
+        assert_eq!(
+            without(&claims, "jti"),
+            json!({"iss": "chat", "aud": "chat", "sub": "7", "sid": "9", "iat": now, "exp": now + 900})
+        );
+    }
+
+    #[test]
+    fn two_tokens_are_never_the_same() {
+        let (keys, _) = keys();
+        assert_ne!(issue(&keys), issue(&keys));
+    }
+
+    #[test]
+    fn a_token_ends_with_its_exp_and_not_before() {
+        let (keys, clock) = keys();
+        clock.advance(Duration::from_millis(1));
+        let token = issue(&keys);
+        for _ in 0..2 {
+            let claims = keys.verify(&token).expect("good");
+            assert_eq!((claims.user_id, claims.session_id), (USER, SESSION));
+        }
+        clock.advance(LIFETIME);
+        assert!(keys.verify(&token).is_ok(), "it lives as long as promised");
+        clock.advance(Duration::from_millis(999));
+        assert_eq!(keys.verify(&token), Err(AuthError::TokenExpired));
+        let elsewhere = keys_with(None, &clock);
+        elsewhere.trust(&keys.jwks());
+        assert_eq!(elsewhere.verify(&token), Err(AuthError::TokenExpired));
+    }
+
+    #[test]
+    fn an_old_token_that_was_never_good_has_not_expired() {
+        let (keys, clock) = keys();
+        let stranger = keys_with(Some(key()), &clock);
+        let token = issue(&stranger);
+        clock.advance(LIFETIME * 2);
+        assert_eq!(keys.verify(&token), Err(AuthError::Unauthenticated));
+    }
+
+    #[test]
+    fn only_the_algorithm_of_the_key_is_taken() {
+        let (keys, _) = keys();
+        let (header, claims) = good_parts(&keys);
+        let x = keys.jwks().keys[0].x.clone().expect("a public key");
+        let public = BASE64_URL_SAFE_NO_PAD.decode(&x).expect("base64url");
+        for algorithm in ["HS256", "HS384", "HS512"] {
+            let header = with(&header, "alg", algorithm.into());
+            let message = format!("{}.{}", part(&header), part(&claims));
+            let named = algorithm.parse().expect("an algorithm");
+            for secret in [public.as_slice(), x.as_bytes()] {
+                let key = EncodingKey::from_secret(secret);
+                let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, named);
+                let token = format!("{message}.{}", signature.expect("signed"));
+                assert_eq!(keys.verify(&token), Err(AuthError::Unauthenticated));
+            }
+        }
+        for algorithm in ["none", "None", "ES256", "RS256", "EdDSA "] {
+            let header = with(&header, "alg", algorithm.into());
+            let signed = forge(&keys, &header, &claims);
+            assert_eq!(keys.verify(&signed), Err(AuthError::Unauthenticated));
+            let unsigned = format!("{}.{}.", part(&header), part(&claims));
+            assert_eq!(keys.verify(&unsigned), Err(AuthError::Unauthenticated));
+        }
+    }
+
+    #[test]
+    fn what_the_key_signed_for_another_purpose_is_no_access_token() {
+        let (keys, _) = keys();
+        let (header, claims) = good_parts(&keys);
+        assert!(keys.verify(&forge(&keys, &header, &claims)).is_ok());
+        let bad_headers = [
+            with(&header, "typ", "JWT".into()),
+            without(&header, "typ"),
+            with(&header, "kid", "another".into()),
+            without(&header, "kid"),
+            with(&header, "crit", json!(["b64"])),
+        ];
+        for header in bad_headers {
+            let token = forge(&keys, &header, &claims);
+            assert_eq!(
+                keys.verify(&token),
+                Err(AuthError::Unauthenticated),
+                "{header}"
+            );
+        }
+        let bad_claims = [
+            with(&claims, "iss", "another".into()),
+            with(&claims, "aud", "another".into()),
+            with(&claims, "aud", json!([])),
+            with(&claims, "sub", json!(7)),
+            with(&claims, "sub", "seven".into()),
+            with(&claims, "sid", "".into()),
+            with(&claims, "exp", "tomorrow".into()),
+            without(&claims, "iss"),
+            without(&claims, "aud"),
+            without(&claims, "sub"),
+            without(&claims, "sid"),
+            without(&claims, "exp"),
+        ];
+        for claims in bad_claims {
+            let token = forge(&keys, &header, &claims);
+            assert_eq!(
+                keys.verify(&token),
+                Err(AuthError::Unauthenticated),
+                "{claims}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_rotated_without_a_token_being_refused() {
+        let clock = ManualClock::shared();
+        let (old, new) = (key(), key());
+        let new_public = JwkSet {
+            keys: vec![new.verify_key().to_jwk()],
+        };
+        let before = keys_with(Some(old), &clock);
+        let old_token = issue(&before);
+        let old_public = before.jwks();
+
+        assert_eq!(before.trust(&new_public), 1);
+        assert_eq!(before.jwks().keys.len(), 2, "its own key stays trusted");
+        let after = keys_with(Some(new), &clock);
+        after.trust(&old_public);
+        let new_token = issue(&after);
+        for node in [&before, &after] {
+            assert!(node.verify(&old_token).is_ok());
+            assert!(node.verify(&new_token).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_key_no_longer_trusted_verifies_nothing_not_even_what_it_did_before() {
+        let (keys, clock) = keys();
+        let elsewhere = keys_with(None, &clock);
+        elsewhere.trust(&keys.jwks());
+        let token = issue(&keys);
+        assert!(elsewhere.verify(&token).is_ok());
+        elsewhere.trust(&JwkSet::default());
+        assert_eq!(elsewhere.verify(&token), Err(AuthError::Unauthenticated));
+        assert!(!elsewhere.can_sign());
+        assert_eq!(
+            elsewhere.issue(USER, SESSION, LIFETIME),
+            Err(KeyError::NoSigningKey)
+        );
+    }
+
+    #[test]
+    fn a_set_of_keys_of_all_kinds_is_read() {
+        let (keys, clock) = keys();
+        let mut set: Value = serde_json::to_value(keys.jwks()).expect("written");
+        let others = json!([
+            {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r", "key_ops": ["verify"]},
+            {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "use": "sig"},
+        ]);
+        let members = set["keys"].as_array_mut().expect("a list");
+        members.extend(others.as_array().expect("a list").iter().cloned());
+        let set: JwkSet = serde_json::from_value(set).expect("read");
+        let elsewhere = keys_with(None, &clock);
+        assert_eq!(elsewhere.trust(&set), 1);
+        assert!(elsewhere.verify(&issue(&keys)).is_ok());
+    }
+
+    #[test]
+    fn the_memory_of_verified_tokens_is_bounded_and_keeps_what_is_in_use() {
+        let mut verified = Verified::default();
+        let claims = AccessClaims {
+            user_id: USER,
+            session_id: SESSION,
+            expires_at: Timestamp::default(),
+        };
+        let hash = |n: usize| {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&n.to_le_bytes());
+            hash
+        };
+        verified.insert(hash(0), claims);
+        for n in 1..10 * REMEMBERED {
+            verified.insert(hash(n), claims);
+            assert!(verified.young.len() + verified.old.len() <= 2 * REMEMBERED);
+            if n % (REMEMBERED / 2) == 0 {
+                assert!(verified.get(&hash(0)).is_some(), "after {n}");
+            }
+        }
+        assert_eq!(verified.get(&hash(1)), None);
+    }
+
+    #[test]
+    fn secrets_are_not_in_debug_output() {
+        let (keys, _) = keys();
+        let shown = format!("{keys:?}");
+        let pem = keys.signing.as_ref().expect("they sign").to_pem();
+        let secret = pem.lines().nth(1).expect("the key's line");
+        assert!(!shown.contains(&secret[24..]), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_with_any_character_changed_is_refused(at: prop::sample::Index, to in "[A-Za-z0-9_.-]") {
+            let (keys, _) = keys();
+            let token = issue(&keys);
+            prop_assert!(keys.verify(&token).is_ok());
+            let at = at.index(token.len());
+            prop_assume!(token[at..=at] != to);
+            let changed = format!("{}{to}{}", &token[..at], &token[at + 1..]);
+            prop_assert_eq!(keys.verify(&changed), Err(AuthError::Unauthenticated));
+        }
+
+        #[test]
+        fn any_text_is_refused_without_a_panic(text in ".{0,200}") {
+            prop_assert_eq!(keys().0.verify(&text), Err(AuthError::Unauthenticated));
+        }
+    }
+}

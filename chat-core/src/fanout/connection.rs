@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,6 +81,10 @@ pub struct Connection {
     outgoing: Mutex<Outgoing>,
     /// Wakes the session's task: a write blocked, the queue of a plain transport filled, calls ended, or the end came.
     wake: Notify,
+    /// Wakes who writes a plain transport.
+    queued: Notify,
+    /// Wakes who waits for room in the queue.
+    drained: Notify,
     /// Calls of this connection that the writer has not answered.
     in_flight: AtomicU32,
     /// The segment being built that holds a completion for this connection.
@@ -177,6 +182,8 @@ impl Connection {
                 close_by: None,
             }),
             wake: Notify::new(),
+            queued: Notify::new(),
+            drained: Notify::new(),
             in_flight: AtomicU32::new(0),
             stamp: AtomicU64::new(0),
         }
@@ -348,7 +355,7 @@ impl Connection {
     pub fn flush(&self) {
         let Some(direct) = &self.direct else {
             self.lock().dirty = false;
-            self.wake.notify_one();
+            self.queued.notify_one();
             return;
         };
         loop {
@@ -378,6 +385,7 @@ impl Connection {
                     partial,
                 }) => {
                     out.bytes -= bytes;
+                    self.drained.notify_waiters();
                     if blocked {
                         out.partial = partial || (bytes == 0 && out.partial);
                         chunks.append(&mut out.queue);
@@ -429,6 +437,28 @@ impl Connection {
         out.bytes = out.bytes.saturating_sub(bytes);
         out.writing = false;
         out.blocked_since = None;
+        drop(out);
+        self.drained.notify_waiters();
+    }
+
+    /// Waits until something is queued for a transport without [`DirectWrite`], or the end came. For one waiter.
+    pub async fn queued(&self) {
+        self.queued.notified().await;
+    }
+
+    /// Waits until no more than `bytes` wait to be written, or the connection is over.
+    pub async fn drained_to(&self, bytes: usize) {
+        loop {
+            let mut drained = pin!(self.drained.notified());
+            drained.as_mut().enable();
+            {
+                let out = self.lock();
+                if out.bytes <= bytes || out.phase == Phase::Closed {
+                    return;
+                }
+            }
+            drained.await;
+        }
     }
 
     // ---- the session's task ----
@@ -469,6 +499,8 @@ impl Connection {
     /// The socket is gone: nothing is taken any more.
     pub fn shut(&self) {
         self.lock().shut();
+        self.queued.notify_one();
+        self.drained.notify_waiters();
     }
 
     /// A whole record came from the client; `ping` if it was one.
@@ -509,7 +541,8 @@ impl Connection {
             Phase::Entering | Phase::Closed => return,
             Phase::Closing => {
                 if out.close_by.is_some_and(|by| by <= now) {
-                    out.shut();
+                    drop(out);
+                    self.shut();
                     self.wake.notify_one();
                 }
                 return;

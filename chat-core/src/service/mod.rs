@@ -220,6 +220,39 @@ impl Chat {
         Ok(())
     }
 
+    /// Has a connection live by another token of its user from now on.
+    ///
+    /// # Errors
+    /// `unauthenticated` if that token's session ended meanwhile.
+    pub fn renew(&self, connection: &Connection, caller: &Caller) -> Result<(), Error> {
+        connection.renew(caller);
+        // Renewed first, then asked: an end that comes between finds the connection.
+        if caller
+            .session
+            .as_deref()
+            .is_some_and(|s| self.0.ended.contains(s))
+        {
+            connection.close(End::Closing(ClosingReason::SessionEnded));
+            return Err(AuthError::Unauthenticated.into());
+        }
+        Ok(())
+    }
+
+    /// A secret that all nodes share, made at first use.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn secret(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let mut fresh = [0; 32];
+        self.fill_random(&mut fresh);
+        Ok(self.store().secret(name, &fresh).await?)
+    }
+
+    /// Fills `bytes` from the injected source of randomness.
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        self.random().fill(bytes);
+    }
+
     // ---- operations ----
 
     /// Whether this node can serve: its database answers, and it isn't draining.

@@ -90,7 +90,10 @@ impl AccountService {
             let old_hash = &account.password_hash;
             let rehash = accounts.rehash_password(account.user.id, old_hash, &new_hash);
             if let Err(error) = rehash.await {
-                tracing::warn!(%error, "a password's stronger hash wasn't stored: the next login will try again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a password hashed anew wasn't stored: its next login will try again"
+                );
             }
         }
         self.tokens(account.user, session, &refresh_token, expires_at)
@@ -130,7 +133,7 @@ impl AccountService {
                 self.tokens(user, session, &successor, expires_at)
             }
             Rotated::Reused { session } => {
-                tracing::warn!(%session, "a refresh token was used that had been replaced: its session ended");
+                tracing::warn!(%session, "a replaced refresh token was used: its session ended");
                 self.parts.ended.note([EndedSession {
                     session: session.to_string(),
                     at: now,

@@ -2,6 +2,8 @@
 
 mod login;
 mod password;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
