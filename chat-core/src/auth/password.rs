@@ -130,14 +130,10 @@ impl Passwords {
         stored: Option<&str>,
     ) -> Result<Verdict, PasswordError> {
         let hasher = self.hasher();
-        let exists = stored.is_some();
         let stored = stored.unwrap_or(&self.nobody).to_owned();
         let password = password.to_owned();
-        self.in_turn(move || {
-            let verdict = hasher.verify(&password, &stored)?;
-            Ok(if exists { verdict } else { Verdict::Wrong })
-        })
-        .await
+        self.in_turn(move || hasher.verify(&password, &stored))
+            .await
     }
 
     /// How many hashes were computed so far.
@@ -233,7 +229,7 @@ impl Hasher {
     }
 }
 
-/// A PHC string of this cost that took no hashing, and that no password is known to fit.
+/// A PHC string of this cost that took no hashing. A password that fits it is as hard to find as one for any other hash.
 fn hash_of_nothing(cost: &Params, random: &dyn Random) -> String {
     let mut salt = [0; argon2::RECOMMENDED_SALT_LEN];
     random.fill(&mut salt);
