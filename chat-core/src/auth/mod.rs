@@ -6,6 +6,7 @@ mod local;
 mod password;
 mod refresh;
 mod token;
+mod verified;
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Access tokens: EdDSA JWTs (RFC 7519, RFC 8037), signed by one key and verified by any number of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AuthError;
 use super::key::{KeyError, SigningKey, VerifyKey};
+use super::verified::Verified;
 use crate::model::{Clock, SessionId, Timestamp, UserId};
 use crate::protocol::rest::JwkSet;
 use crate::random::Random;
@@ -22,9 +23,6 @@ const TYPE: &str = "at+jwt";
 
 /// The longest token that is looked at. Ours have about 400 characters.
 const MAX_LENGTH: usize = 4 * 1024;
-
-/// Verified tokens to remember, twice over: about 1 MiB.
-const REMEMBERED: usize = 4 * 1024;
 
 /// Who issues access tokens, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,36 +252,6 @@ impl fmt::Debug for Keys {
             .field("names", &self.names)
             .field("signing", &self.signing)
             .finish_non_exhaustive()
-    }
-}
-
-/// The tokens verified of late, under their SHA-256: nothing in here is a secret, and a token that isn't the same to the
-/// last bit isn't found. Two generations make a bounded memory that keeps what is in use.
-#[derive(Default)]
-struct Verified {
-    young: HashMap<[u8; 32], AccessClaims>,
-    old: HashMap<[u8; 32], AccessClaims>,
-}
-
-impl Verified {
-    fn get(&mut self, hash: &[u8; 32]) -> Option<AccessClaims> {
-        if let Some(claims) = self.young.get(hash) {
-            return Some(*claims);
-        }
-        let claims = self.old.remove(hash)?;
-        self.insert(*hash, claims);
-        Some(claims)
-    }
-
-    fn insert(&mut self, hash: [u8; 32], claims: AccessClaims) {
-        if self.young.len() >= REMEMBERED {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(hash, claims);
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -530,30 +498,6 @@ mod tests {
         let elsewhere = keys_with(None, &clock);
         assert_eq!(elsewhere.trust(&set), 1);
         assert!(elsewhere.verify(&issue(&keys)).is_ok());
-    }
-
-    #[test]
-    fn the_memory_of_verified_tokens_is_bounded_and_keeps_what_is_in_use() {
-        let mut verified = Verified::default();
-        let claims = AccessClaims {
-            user_id: USER,
-            session_id: SESSION,
-            expires_at: Timestamp::default(),
-        };
-        let hash = |n: usize| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&n.to_le_bytes());
-            hash
-        };
-        verified.insert(hash(0), claims);
-        for n in 1..10 * REMEMBERED {
-            verified.insert(hash(n), claims);
-            assert!(verified.young.len() + verified.old.len() <= 2 * REMEMBERED);
-            if n % (REMEMBERED / 2) == 0 {
-                assert!(verified.get(&hash(0)).is_some(), "after {n}");
-            }
-        }
-        assert_eq!(verified.get(&hash(1)), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::protocol::ErrorCode;
 use crate::protocol::rest::{Login, Refresh, Register, Tokens};
 use crate::service::Error;
 use crate::service::fields::Fields;
-use crate::service::rates::Origin;
+use crate::service::rates::SourceAddress;
 use crate::store::{Credentials, EndedSession, NewAccount, NewSession, Rotated, Rotation};
 
 impl AccountService {
@@ -30,7 +30,9 @@ impl AccountService {
         fields.text("username", limits::username(&username));
         fields.text("password", limits::password(&password));
         fields.finish()?;
-        self.parts.rates.registration(Origin::from(address))?;
+        self.parts
+            .rates
+            .registration(SourceAddress::from(address))?;
         let password_hash = self.parts.passwords.hash(&password).await?;
         let account = NewAccount {
             email: &email,
@@ -61,9 +63,9 @@ impl AccountService {
 
         let accounts = &self.parts.accounts;
         let account = accounts.credentials_by_email(&email).await?;
-        let origin = Origin::from(address);
+        let source = SourceAddress::from(address);
         let verdict = self
-            .guess(account.as_ref(), &email, &password, origin)
+            .guess(account.as_ref(), &email, &password, source)
             .await?;
         let (Some(account), Verdict::Right { rehashed }) = (account, verdict) else {
             return Err(Error::invalid_credentials());
@@ -78,7 +80,7 @@ impl AccountService {
             refresh_hash: refresh_token.hash(),
             at: now,
             expires_at,
-            address_hash: Some(self.address_hash(origin).await?),
+            address_hash: Some(self.address_hash(source).await?),
             max_sessions: self.parts.limits.sessions_per_user,
         };
         let created = accounts.create_session(&session).await?;

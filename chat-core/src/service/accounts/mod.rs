@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::Error;
 use super::fields::{Fields, page_limit};
-use super::rates::{Origin, RateLimits};
+use super::rates::{RateLimits, SourceAddress};
 use crate::auth::{AuthError, Caller, EndedSessions, KeyError, Keys, Passwords};
 use crate::model::limits::{self, Lifetimes, Limits};
 use crate::model::{Clock, Session, SessionId, User};
@@ -166,7 +166,7 @@ impl AccountService {
     }
 
     /// What the database keeps of an address. There are few IPv4 addresses: a bare hash of one would hide nothing.
-    async fn address_hash(&self, origin: Origin) -> Result<TokenHash, Error> {
+    async fn address_hash(&self, source: SourceAddress) -> Result<TokenHash, Error> {
         let key = self
             .address_key
             .get_or_try_init(|| async {
@@ -177,7 +177,7 @@ impl AccountService {
             })
             .await?;
         let mut hash = [0; 32];
-        hash.copy_from_slice(hmac::sign(key, &origin.octets()).as_ref());
+        hash.copy_from_slice(hmac::sign(key, &source.octets()).as_ref());
         Ok(hash)
     }
 }

@@ -13,7 +13,7 @@ use crate::protocol::ErrorCode;
 use crate::protocol::rest::{ChangePassword, DeleteAccount, DeleteAccountQuery};
 use crate::service::Error;
 use crate::service::fields::Fields;
-use crate::service::rates::{AccountKey, Origin};
+use crate::service::rates::{AccountKey, SourceAddress};
 use crate::store::Credentials;
 
 /// How long an address counts as its account's own after a login from there.
@@ -117,7 +117,12 @@ impl AccountService {
         let account = self.credentials(caller).await?;
         let email = account.user.email.as_deref().unwrap_or_default();
         let verdict = self
-            .guess(Some(&account), email, password, Origin::from(address))
+            .guess(
+                Some(&account),
+                email,
+                password,
+                SourceAddress::from(address),
+            )
             .await?;
         match verdict {
             Verdict::Right { .. } => Ok(account),
@@ -132,17 +137,17 @@ impl AccountService {
         account: Option<&Credentials>,
         email: &str,
         password: &str,
-        origin: Origin,
+        source: SourceAddress,
     ) -> Result<Verdict, Error> {
-        let from_address = self.parts.rates.password_from(origin).await?;
+        let from_address = self.parts.rates.password_from(source).await?;
         let user = account.map_or(UserId(0), |account| account.user.id);
         let since = self.parts.clock.now().minus(FAMILIAR_FOR);
-        let address = self.address_hash(origin).await?;
+        let address = self.address_hash(source).await?;
         let accounts = &self.parts.accounts;
         let familiar = accounts.knows_address(user, &address, since).await?;
         let key = match (account, familiar) {
             (None, _) => AccountKey::nobody(email),
-            (Some(_), true) => AccountKey::Familiar(user, origin),
+            (Some(_), true) => AccountKey::Familiar(user, source),
             (Some(_), false) => AccountKey::Strangers(user),
         };
         let of_account = self.parts.rates.password_of(&key).await?;

@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where a request came from, as far as limits tell addresses apart: an IPv4 address, or an IPv6 network of 64 bits, which
 /// is what one household or machine is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin(IpAddr);
+pub struct SourceAddress(IpAddr);
 
-impl Origin {
+impl SourceAddress {
     /// The address in its 16-byte form.
     pub(super) const fn octets(self) -> [u8; 16] {
         match self.0 {
@@ -37,7 +37,7 @@ impl Origin {
     }
 }
 
-impl From<IpAddr> for Origin {
+impl From<IpAddr> for SourceAddress {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             v4 @ IpAddr::V4(_) => v4,
@@ -49,11 +49,11 @@ impl From<IpAddr> for Origin {
     }
 }
 
-/// Whose wrong passwords are counted together, beside those of an [`Origin`].
+/// Whose wrong passwords are counted together, beside those of an [`SourceAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum AccountKey {
     /// An account's, from an address that it logged in from of late: so strangers can't lock its owner out.
-    Familiar(UserId, Origin),
+    Familiar(UserId, SourceAddress),
     /// An account's, from all other addresses.
     Strangers(UserId),
     /// Those of an e-mail address without an account, which must look like one with.
@@ -65,9 +65,9 @@ pub(super) enum AccountKey {
 pub struct RateLimits {
     sends: Option<Throttle<UserId>>,
     unknown_invites: PerMinute<UserId>,
-    wrong_passwords_from: PerMinute<Origin>,
+    wrong_passwords_from: PerMinute<SourceAddress>,
     wrong_passwords_of: PerMinute<AccountKey>,
-    registrations: PerMinute<Origin>,
+    registrations: PerMinute<SourceAddress>,
 }
 
 impl RateLimits {
@@ -114,7 +114,10 @@ impl RateLimits {
     ///
     /// # Errors
     /// As [`RateLimits::invite`].
-    pub(super) async fn password_from(&self, from: Origin) -> Result<Attempt<'_, Origin>, Error> {
+    pub(super) async fn password_from(
+        &self,
+        from: SourceAddress,
+    ) -> Result<Attempt<'_, SourceAddress>, Error> {
         begin(&self.wrong_passwords_from, &from, WRONG_PASSWORDS).await
     }
 
@@ -134,7 +137,7 @@ impl RateLimits {
     ///
     /// # Errors
     /// `rate_limited`
-    pub(super) fn registration(&self, from: Origin) -> Result<(), Error> {
+    pub(super) fn registration(&self, from: SourceAddress) -> Result<(), Error> {
         self.registrations
             .take(&from)
             .map_err(|wait| Error::rate_limited("too many registrations from your address", wait))
@@ -162,22 +165,22 @@ mod tests {
     use crate::model::ManualClock;
     use crate::protocol::ErrorCode;
 
-    fn origin(address: &str) -> Origin {
-        Origin::from(address.parse::<IpAddr>().expect("an address"))
+    fn source(address: &str) -> SourceAddress {
+        SourceAddress::from(address.parse::<IpAddr>().expect("an address"))
     }
 
     #[test]
-    fn an_ipv6_network_is_one_origin_and_a_mapped_address_is_its_ipv4() {
+    fn an_ipv6_network_is_one_source_and_a_mapped_address_is_its_ipv4() {
         assert_eq!(
-            origin("2001:db8::1"),
-            origin("2001:db8::ffff:ffff:ffff:ffff")
+            source("2001:db8::1"),
+            source("2001:db8::ffff:ffff:ffff:ffff")
         );
-        assert_ne!(origin("2001:db8:0:1::1"), origin("2001:db8:0:2::1"));
-        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
-        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        assert_ne!(source("2001:db8:0:1::1"), source("2001:db8:0:2::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
         assert_eq!(
-            origin("::ffff:192.0.2.1").octets(),
-            origin("192.0.2.1").octets()
+            source("::ffff:192.0.2.1").octets(),
+            source("192.0.2.1").octets()
         );
     }
 
@@ -189,13 +192,13 @@ mod tests {
             ..Rates::default()
         };
         let limits = RateLimits::new(&rates, &clock);
-        limits.registration(origin("192.0.2.1")).expect("the first");
+        limits.registration(source("192.0.2.1")).expect("the first");
         let refused = limits
-            .registration(origin("192.0.2.1"))
+            .registration(source("192.0.2.1"))
             .expect_err("the second");
         assert_eq!(refused.code(), ErrorCode::RateLimited);
         assert_eq!(refused.retry_after_seconds(), Some(60));
-        limits.registration(origin("192.0.2.2")).expect("another");
+        limits.registration(source("192.0.2.2")).expect("another");
     }
 
     #[tokio::test]
@@ -234,7 +237,7 @@ mod tests {
             ..Rates::default()
         };
         let limits = RateLimits::new(&rates, &clock);
-        let (user, from) = (UserId(1), origin("192.0.2.1"));
+        let (user, from) = (UserId(1), source("192.0.2.1"));
         for _ in 0..1000 {
             limits.send(user).expect("allowed");
             limits.registration(from).expect("allowed");

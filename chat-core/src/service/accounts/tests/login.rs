@@ -115,7 +115,7 @@ async fn an_unknown_address_and_a_wrong_password_look_and_cost_the_same() {
     for name in ["ada", "nobody"] {
         let before = auth.passwords.computed();
         let error = auth.try_login(name, "wrong password", address(1)).await;
-        let error = error.err().expect("refused");
+        let error = error.expect_err("refused");
         seen.push((
             error.code(),
             error.status(),
@@ -174,7 +174,7 @@ async fn after_ten_wrong_passwords_even_the_right_one_waits() {
         auth.clock.advance(Duration::from_secs(1));
     }
     let right = auth.try_login("ada", PASSWORD, address(1)).await;
-    let error = right.err().expect("refused");
+    let error = right.expect_err("refused");
     assert_eq!(error.code(), ErrorCode::RateLimited);
     assert_eq!(error.retry_after_seconds(), Some(50));
     auth.clock.advance(Duration::from_secs(50));
@@ -275,7 +275,7 @@ async fn all_nodes_know_the_owners_address_and_none_keeps_it_readable() {
         assert_eq!(refused(guess), WRONG_LOGIN);
     }
     other.login("ada", home).await;
-    let plain = crate::service::rates::Origin::from(home);
+    let plain = crate::service::rates::SourceAddress::from(home);
     let hash = auth.service.address_hash(plain).await.expect("hashed");
     let kept_here = other.service.address_hash(plain).await.expect("hashed");
     assert_eq!(kept_here, hash);
@@ -310,7 +310,7 @@ async fn with_rates_off_guesses_are_not_counted() {
         enabled: false,
         ..Rates::default()
     };
-    let auth = Auth::with(rates, Limits::default());
+    let auth = Auth::with(&rates, Limits::default());
     auth.register("ada").await;
     for _ in 0..30 {
         let guess = auth.try_login("ada", "wrong password", address(1)).await;
@@ -325,7 +325,7 @@ async fn of_too_many_sessions_the_one_longest_unused_ends() {
         sessions_per_user: 2,
         ..Limits::default()
     };
-    let auth = Auth::with(Rates::default(), limits);
+    let auth = Auth::with(&Rates::default(), limits);
     auth.register("ada").await;
     let (_, first) = auth.login("ada", address(1)).await;
     auth.clock.advance(MINUTE);
@@ -398,7 +398,7 @@ async fn a_database_that_is_away_is_unavailable_and_no_wrong_password() {
     auth.register("ada").await;
     auth.store.fail_next(1, Fault::Unavailable);
     let login = auth.try_login("ada", PASSWORD, address(1)).await;
-    let error = login.err().expect("refused");
+    let error = login.expect_err("refused");
     assert_eq!(error.code(), ErrorCode::Unavailable);
     assert_eq!(error.retry_after_seconds(), Some(1));
     auth.login("ada", address(1)).await;

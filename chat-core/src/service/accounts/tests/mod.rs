@@ -41,11 +41,11 @@ struct Auth {
 
 impl Auth {
     fn new() -> Self {
-        Self::with(Rates::default(), Limits::default())
+        Self::with(&Rates::default(), Limits::default())
     }
 
-    fn with(rates: Rates, limits: Limits) -> Self {
-        Self::on(Memory::new(), ManualClock::shared(), &rates, limits)
+    fn with(rates: &Rates, limits: Limits) -> Self {
+        Self::on(Memory::new(), ManualClock::shared(), rates, limits)
     }
 
     /// Another node of the same cluster.
