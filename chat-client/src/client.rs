@@ -1,15 +1,15 @@
 //! The client: the account it is logged in to, and the way to its rooms.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use chat_core::model::{self, RoomId, Session, SessionId, User, UserId};
+use chat_core::protocol::paths;
 use chat_core::protocol::rest::{
     AcceptInvite, ChangePassword, DeleteAccount, ListQuery, Login as LoginBody, Page, Register,
     RoomName, Tokens, UpdateUser,
 };
-use chat_core::protocol::{ErrorCode, paths};
 use futures_util::Stream;
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,10 @@ use crate::error::{Error, Result};
 use crate::http::{Call, Http, decode};
 use crate::login::Login;
 use crate::options::{ClientBuilder, Options};
+use crate::outbox::OutboxEntry;
 use crate::pages::pages;
+use crate::realtime::connector::HttpConnector;
+use crate::realtime::{Connect, Connector, Hub};
 use crate::room::Room;
 
 /// A client of one server, under one login. Cheap to clone; clones share the login and the realtime connection.
@@ -34,6 +37,8 @@ struct Inner {
     options: Options,
     http: Arc<Http>,
     login: Login,
+    /// The realtime connection's task, while there is one. Locked only to look.
+    hub: Mutex<Option<Hub>>,
 }
 
 impl fmt::Debug for Client {
@@ -58,6 +63,7 @@ impl Client {
                 options,
                 http,
                 login,
+                hub: Mutex::new(None),
             }),
         })
     }
@@ -102,7 +108,7 @@ impl Client {
         let call = Call::post(paths::logout()).repeatable();
         match self.send(&call).await {
             Ok(_) | Err(Error::SessionEnded(_)) => {}
-            Err(error) if is_unauthenticated(&error) => {}
+            Err(error) if error.is_unauthenticated() => {}
             Err(error) => return Err(error),
         }
         self.inner.login.end().await
@@ -251,6 +257,96 @@ impl Client {
         Room::new(self.clone(), id)
     }
 
+    /// Opens the realtime connection: the stream of what happens in the user's rooms. While it stands, messages are sent
+    /// over it as well. A client has one at a time.
+    ///
+    /// ```no_run
+    /// # async fn run(client: chat_client::Client) -> chat_client::Result<()> {
+    /// use chat_client::ClientEvent;
+    /// use futures_util::StreamExt as _;
+    ///
+    /// let mut connection = client.connect().await?;
+    /// while let Some(event) = connection.next().await {
+    ///     if let ClientEvent::Event(event) = event {
+    ///         println!("{event:?}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The future's: [`Error::AlreadyConnected`], [`Error::Outbox`], or why the first try failed, unless
+    /// [`retry_first`](Connect::retry_first) is set.
+    pub fn connect(&self) -> Connect {
+        Connect::new(self.clone())
+    }
+
+    /// Sends what the outbox holds, over REST, oldest first, and returns how many were sent. A connection does this by
+    /// itself. What is refused for good is dropped; `refused` hears of it.
+    ///
+    /// # Errors
+    /// The first that isn't final: what wasn't sent yet stays.
+    pub async fn flush_outbox(&self, mut refused: impl FnMut(OutboxEntry, Error)) -> Result<usize> {
+        let Some(outbox) = &self.options().outbox else {
+            return Ok(0);
+        };
+        let user_id = self.logged_in().await?.map(|user| user.id);
+        let mut sent = 0;
+        for entry in outbox.load().await.map_err(Error::Outbox)? {
+            if entry.user_id.is_some() && entry.user_id != user_id {
+                continue;
+            }
+            let room = self.room(entry.room_id);
+            match room.post(&entry.client_message_id, &entry.content).await {
+                Ok(_) => sent += 1,
+                Err(error) if error.is_final() => refused(entry.clone(), error),
+                Err(error) => return Err(error),
+            }
+            let done = [entry.client_message_id];
+            outbox.remove(&done).await.map_err(Error::Outbox)?;
+        }
+        Ok(sent)
+    }
+
+    /// Makes `hub` the client's connection.
+    pub(crate) fn attach(&self, hub: Hub) -> Result<()> {
+        let mut slot = self
+            .inner
+            .hub
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(Hub::is_open) {
+            return Err(Error::AlreadyConnected);
+        }
+        *slot = Some(hub);
+        Ok(())
+    }
+
+    /// The realtime connection, if there is one, whether it stands now or is being made again.
+    pub(crate) fn hub(&self) -> Option<Hub> {
+        let slot = self
+            .inner
+            .hub
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        slot.clone().filter(Hub::is_open)
+    }
+
+    pub(crate) fn login_handle(&self) -> Login {
+        self.inner.login.clone()
+    }
+
+    pub(crate) fn connector(&self) -> Arc<dyn Connector> {
+        match &self.options().connector {
+            Some(connector) => Arc::clone(connector),
+            None => Arc::new(HttpConnector::new(
+                Arc::clone(&self.inner.http),
+                self.options().negotiate,
+            )),
+        }
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.inner.options
     }
@@ -274,17 +370,11 @@ impl Client {
     pub(crate) async fn send(&self, call: &Call) -> Result<Bytes> {
         let token = self.inner.login.token().await?.token;
         match self.inner.http.send(call, Some(&token)).await {
-            Err(error) if is_unauthenticated(&error) => {
+            Err(error) if error.is_unauthenticated() => {
                 let token = self.inner.login.renewed(&token).await?.token;
                 self.inner.http.send(call, Some(&token)).await
             }
             result => result,
         }
     }
-}
-
-/// Whether the access token was refused: then nothing was done, and another may do.
-fn is_unauthenticated(error: &Error) -> bool {
-    matches!(error, Error::Refused(refusal) if refusal.status == 401
-        && refusal.code != Some(ErrorCode::InvalidCredentials))
 }

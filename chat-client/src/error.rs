@@ -30,8 +30,7 @@ pub enum Error {
     #[error("not logged in")]
     NotLoggedIn,
 
-    /// The session is over: logged out, revoked, expired, or the account deleted. Log in again. The token store was
-    /// cleared.
+    /// The session is over: logged out, revoked, expired, or the account deleted. Log in again.
     #[error("the session has ended: {0}")]
     SessionEnded(String),
 
@@ -66,7 +65,7 @@ pub enum Error {
     #[error("this client is connected already")]
     AlreadyConnected,
 
-    /// The token store failed. The tokens are kept in memory meanwhile.
+    /// The token store failed, or the token source. What a store should have kept is kept in memory meanwhile.
     #[error("the token store failed")]
     TokenStore(#[source] Source),
 
@@ -168,6 +167,17 @@ impl Error {
         }
     }
 
+    /// Whether the server has said its last word on a message: it is not stored, and never will be as it is.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(_)) && !self.is_retryable() && !self.is_unauthenticated()
+    }
+
+    /// Whether the access token was refused: then nothing was done, and another token may do.
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == 401
+            && refusal.code != Some(ErrorCode::InvalidCredentials))
+    }
+
     pub(crate) fn malformed(what: impl Into<String>) -> Self {
         Self::Malformed {
             what: what.into(),
@@ -183,10 +193,6 @@ impl Error {
             what: what.into(),
             source: Some(Arc::new(source)),
         }
-    }
-
-    pub(crate) fn unreachable(source: impl StdError + Send + Sync + 'static) -> Self {
-        Self::Unreachable(Arc::new(source))
     }
 }
 

@@ -96,6 +96,10 @@ impl Http {
         &*self.options.clock
     }
 
+    pub(crate) const fn response_limit_bytes(&self) -> usize {
+        self.options.response_limit_bytes
+    }
+
     pub(crate) fn random(&self) -> &dyn Random {
         &*self.options.random
     }
@@ -170,8 +174,7 @@ impl Http {
     }
 
     async fn attempt(&self, call: &Call, token: Option<&str>) -> Result<Bytes> {
-        let limit = self.options.request_timeout;
-        tokio::time::timeout(limit, async {
+        self.within_timeout(async {
             let response = self
                 .request(call, token)?
                 .send()
@@ -187,7 +190,17 @@ impl Http {
             }
         })
         .await
-        .unwrap_or(Err(Error::Timeout(limit)))
+    }
+
+    /// Bounds a request and the reading of its answer.
+    pub(crate) async fn within_timeout<T>(
+        &self,
+        request: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let limit = self.options.request_timeout;
+        tokio::time::timeout(limit, request)
+            .await
+            .unwrap_or(Err(Error::Timeout(limit)))
     }
 
     fn request(&self, call: &Call, token: Option<&str>) -> Result<reqwest::RequestBuilder> {

@@ -18,10 +18,13 @@
 mod changes;
 mod client;
 mod error;
+mod files;
 mod http;
 mod login;
 mod options;
+mod outbox;
 mod pages;
+mod realtime;
 mod room;
 mod tokens;
 
@@ -31,5 +34,11 @@ pub use chat_core::{model, protocol};
 pub use self::client::Client;
 pub use self::error::{Disconnect, Error, Refusal, Result, Source};
 pub use self::options::ClientBuilder;
+pub use self::outbox::{FileOutbox, Outbox, OutboxEntry};
+pub use self::realtime::{
+    ClientEvent, Connect, Connection, ConnectionState, Connector, Positions, Transport, WebSocket,
+};
 pub use self::room::Room;
-pub use self::tokens::{Credentials, FileTokenStore, MemoryTokenStore, TokenStore};
+pub use self::tokens::{
+    AccessToken, Credentials, FileTokenStore, MemoryTokenStore, TokenSource, TokenStore,
+};

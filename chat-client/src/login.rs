@@ -12,18 +12,18 @@ use futures_util::future::{BoxFuture, Shared};
 use crate::error::{Error, Result};
 use crate::http::{Call, Http};
 use crate::options::LoginOption;
-use crate::tokens::{Credentials, TokenStore};
+use crate::tokens::{AccessToken, Credentials, TokenSource, TokenStore};
 
 /// How long before its end an access token is renewed, at most.
 const MARGIN: Duration = Duration::from_secs(60);
 /// How long a renewal that failed for now is left alone while the old token still holds.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
 
-/// An access token, and when to ask for the next.
+/// An access token in use, and when to ask for the next.
 #[derive(Clone)]
-pub(crate) struct AccessToken {
+pub(crate) struct TokenInUse {
     pub(crate) token: String,
-    /// `None`: it is never renewed.
+    /// `None`: it is never renewed before it is refused.
     pub(crate) renew_at: Option<Timestamp>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Login {
 
 #[derive(Clone)]
 enum Kind {
-    Fixed(String),
+    Source(Arc<dyn TokenSource>, Arc<Http>),
     Stored(Arc<Stored>),
 }
 
@@ -70,8 +70,8 @@ struct Held {
 }
 
 impl Held {
-    fn token(&self) -> AccessToken {
-        AccessToken {
+    fn token(&self) -> TokenInUse {
+        TokenInUse {
             token: self.credentials.access_token.clone(),
             renew_at: Some(self.renew_at),
         }
@@ -81,7 +81,7 @@ impl Held {
 impl Login {
     pub(crate) fn new(option: &LoginOption, http: Arc<Http>) -> Self {
         let kind = match option {
-            LoginOption::AccessToken(token) => Kind::Fixed(token.clone()),
+            LoginOption::Source(source) => Kind::Source(Arc::clone(source), http),
             LoginOption::Store(store) => Kind::Stored(Arc::new(Stored {
                 http,
                 store: Arc::clone(store),
@@ -95,13 +95,11 @@ impl Login {
     }
 
     /// A token to use now. One that is about to expire is still used while its successor is fetched.
-    pub(crate) async fn token(&self) -> Result<AccessToken> {
+    pub(crate) async fn token(&self) -> Result<TokenInUse> {
         let stored = match &self.kind {
-            Kind::Fixed(token) => {
-                return Ok(AccessToken {
-                    token: token.clone(),
-                    renew_at: None,
-                });
+            Kind::Source(source, http) => {
+                let token = source.access_token(None).await;
+                return Ok(in_use(token.map_err(Error::TokenStore)?, http));
             }
             Kind::Stored(stored) => stored,
         };
@@ -130,9 +128,17 @@ impl Login {
     }
 
     /// A token other than `refused`, which the server didn't take, or which is about to expire.
-    pub(crate) async fn renewed(&self, refused: &str) -> Result<AccessToken> {
-        let Kind::Stored(stored) = &self.kind else {
-            return Err(Error::SessionEnded("the access token was refused".into()));
+    pub(crate) async fn renewed(&self, refused: &str) -> Result<TokenInUse> {
+        let stored = match &self.kind {
+            Kind::Source(source, http) => {
+                let token = source.access_token(Some(refused)).await;
+                let token = token.map_err(Error::TokenStore)?;
+                if token.token == refused {
+                    return Err(Error::SessionEnded("the access token was refused".into()));
+                }
+                return Ok(in_use(token, http));
+            }
+            Kind::Stored(stored) => stored,
         };
         let renewal = {
             let mut state = stored.state();
@@ -145,7 +151,7 @@ impl Login {
         renewal.await.map(|held| held.token())
     }
 
-    /// Who is logged in, without asking the server. `None` also for a fixed access token, which doesn't say.
+    /// Who is logged in, without asking the server. `None` also with tokens from elsewhere, which don't say.
     pub(crate) async fn user(&self) -> Result<Option<User>> {
         let Kind::Stored(stored) = &self.kind else {
             return Ok(None);
@@ -167,7 +173,7 @@ impl Login {
     pub(crate) async fn begin(&self, tokens: Tokens) -> Result<()> {
         let Kind::Stored(stored) = &self.kind else {
             return Err(Error::BadOption(
-                "a client with a fixed access token can't log in".into(),
+                "a client with access tokens from elsewhere can't log in".into(),
             ));
         };
         let epoch = stored.settle().await;
@@ -191,6 +197,21 @@ impl Login {
     }
 }
 
+fn in_use(token: AccessToken, http: &Http) -> TokenInUse {
+    TokenInUse {
+        token: token.token,
+        renew_at: token.expires_at.map(|at| renew_at(at, http)),
+    }
+}
+
+/// When a token that ends at `expires_at` is renewed: with jitter, so that of several processes with one store the first
+/// renews for all.
+fn renew_at(expires_at: Timestamp, http: &Http) -> Timestamp {
+    let left = expires_at.since(http.clock().now());
+    let margin = MARGIN.min(left / 4);
+    expires_at.minus(margin.mul_f64(0.75 + http.random().fraction() / 2.0))
+}
+
 impl Stored {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held; each change leaves it whole.
@@ -198,14 +219,8 @@ impl Stored {
     }
 
     fn hold(&self, credentials: Credentials, saved: bool) -> Arc<Held> {
-        let now = self.http.clock().now();
-        let left = credentials.access_expires_at.since(now);
-        // With jitter, so that of several processes with one store the first renews for all.
-        let margin = MARGIN
-            .min(left / 4)
-            .mul_f64(0.75 + self.http.random().fraction() / 2.0);
         Arc::new(Held {
-            renew_at: credentials.access_expires_at.minus(margin),
+            renew_at: renew_at(credentials.access_expires_at, &self.http),
             credentials,
             saved,
         })

@@ -10,7 +10,9 @@ use reqwest::Url;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::tokens::{MemoryTokenStore, TokenStore};
+use crate::outbox::Outbox;
+use crate::realtime::{Connector, RealtimeOptions};
+use crate::tokens::{FixedToken, MemoryTokenStore, TokenSource, TokenStore};
 
 /// What can be set about a client. All durations are upper bounds unless they say otherwise.
 #[derive(Clone)]
@@ -27,6 +29,10 @@ pub(crate) struct Options {
     pub(crate) retry_wait: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) realtime: RealtimeOptions,
+    pub(crate) connector: Option<Arc<dyn Connector>>,
+    pub(crate) negotiate: bool,
+    pub(crate) outbox: Option<Arc<dyn Outbox>>,
 }
 
 /// Where access tokens come from.
@@ -34,8 +40,8 @@ pub(crate) struct Options {
 pub(crate) enum LoginOption {
     /// `login` or what the store holds.
     Store(Arc<dyn TokenStore>),
-    /// One access token, never renewed.
-    AccessToken(String),
+    /// Whatever gives access tokens.
+    Source(Arc<dyn TokenSource>),
 }
 
 impl Options {
@@ -54,6 +60,10 @@ impl Options {
             retry_wait: Duration::from_secs(10),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
+            realtime: RealtimeOptions::default(),
+            connector: None,
+            negotiate: true,
+            outbox: None,
         }
     }
 }
@@ -69,6 +79,8 @@ impl fmt::Debug for Options {
             .field("response_limit_bytes", &self.response_limit_bytes)
             .field("retries", &self.retries)
             .field("retry_wait", &self.retry_wait)
+            .field("realtime", &self.realtime)
+            .field("negotiate", &self.negotiate)
             .finish_non_exhaustive()
     }
 }
@@ -102,7 +114,12 @@ impl ClientBuilder {
     /// Uses this access token instead of a login. It is never renewed: once it has expired, calls fail with
     /// [`Error::SessionEnded`].
     pub fn access_token(self, token: impl Into<String>) -> Self {
-        self.set(|o| o.login = LoginOption::AccessToken(token.into()))
+        self.token_source(FixedToken(token.into()))
+    }
+
+    /// Takes access tokens from here instead of a login: for servers embedded in an application with users of its own.
+    pub fn token_source(self, source: impl TokenSource + 'static) -> Self {
+        self.set(|o| o.login = LoginOption::Source(Arc::new(source)))
     }
 
     /// What the client calls itself in `User-Agent`. Default: this crate's name and version.
@@ -147,9 +164,12 @@ impl ClientBuilder {
         self.set(|o| o.request_timeout = limit)
     }
 
-    /// How many bytes an answer's body may have. Default: 8 MiB.
+    /// How many bytes an answer's body, or a record of the realtime connection, may have. Default: 8 MiB.
     pub fn response_limit_bytes(self, limit: usize) -> Self {
-        self.set(|o| o.response_limit_bytes = limit)
+        self.set(|o| {
+            o.response_limit_bytes = limit;
+            o.realtime.record_limit_bytes = limit;
+        })
     }
 
     /// How often a call that may safely be repeated is tried again after 429, 502, 503, 504, a broken connection or a
@@ -162,6 +182,58 @@ impl ClientBuilder {
     /// Default: 10 s.
     pub fn retry_wait(self, limit: Duration) -> Self {
         self.set(|o| o.retry_wait = limit)
+    }
+
+    /// Keeps messages until the server has answered, so that they survive a kill of the program. Default: they live in
+    /// memory, and a send that isn't answered within [`send_timeout`](Self::send_timeout) fails.
+    pub fn outbox(self, outbox: impl Outbox + 'static) -> Self {
+        self.set(|o| o.outbox = Some(Arc::new(outbox)))
+    }
+
+    /// How long a message sent over the realtime connection may take to be answered, reconnects included. Without effect
+    /// where there is an [`outbox`](Self::outbox): what it holds is sent until it is answered. Default: 60 s.
+    pub fn send_timeout(self, limit: Duration) -> Self {
+        self.set(|o| o.realtime.send_timeout = limit)
+    }
+
+    /// How long any other call over the realtime connection may take. Default: 30 s.
+    pub fn call_timeout(self, limit: Duration) -> Self {
+        self.set(|o| o.realtime.call_timeout = limit)
+    }
+
+    /// How long the server may say nothing before the connection is made anew. It says something every 15 s. Default: 30 s.
+    pub fn server_timeout(self, limit: Duration) -> Self {
+        self.set(|o| o.realtime.server_timeout = limit)
+    }
+
+    /// The pause before the second try to reconnect, and the longest between later ones; the first comes at once, and each
+    /// pause doubles the one before, spread by half to either side. Default: 1 s and 30 s.
+    pub fn reconnect_pause(self, min: Duration, max: Duration) -> Self {
+        self.set(|o| {
+            o.realtime.reconnect_min = min;
+            o.realtime.reconnect_max = max.max(min);
+        })
+    }
+
+    /// How many events wait for the application before the socket is read no further. Default: 1,024.
+    pub fn event_queue(self, events: usize) -> Self {
+        self.set(|o| o.realtime.event_queue = events.max(1))
+    }
+
+    /// How many messages wait to be sent before [`Room::send`](crate::Room::send) itself waits. Default: 256.
+    pub fn send_queue(self, messages: usize) -> Self {
+        self.set(|o| o.realtime.send_queue = messages.max(1))
+    }
+
+    /// Opens the WebSocket at once, without asking the server first whether and where: one request less, for servers that
+    /// are known not to send their clients elsewhere.
+    pub fn skip_negotiation(self) -> Self {
+        self.set(|o| o.negotiate = false)
+    }
+
+    /// Another way to the hub than HTTP to the server's address.
+    pub fn connector(self, connector: impl Connector + 'static) -> Self {
+        self.set(|o| o.connector = Some(Arc::new(connector)))
     }
 
     /// Where wall time comes from. For simulation.

@@ -5,18 +5,23 @@ use std::fmt::Write as _;
 use chat_core::model::{
     self, Invite, InviteId, Member, Message, MessageId, Role, RoomId, UserId, limits,
 };
-use chat_core::protocol::paths;
+use chat_core::protocol::error::FieldError;
 use chat_core::protocol::rest::{
     Changes, ChangesQuery, CreateInvite, EditMessage, HistoryQuery, ListQuery, Page, RoomName,
     SendMessage, SetRole,
 };
+use chat_core::protocol::{ErrorCode, hub, paths};
 use futures_util::Stream;
+use limits::TextError;
+use serde::de::DeserializeOwned;
 
-use crate::changes::decode_changes;
+use crate::changes::ChangesPage;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Refusal, Result};
 use crate::http::Call;
+use crate::outbox::OutboxEntry;
 use crate::pages::{paged, pages};
+use crate::realtime::Request;
 
 /// A handle for one room, made by [`Client::room`]. Cheap to clone. The room's own data is [`model::Room`].
 ///
@@ -69,11 +74,15 @@ impl Room {
 
     /// Sends a message and waits until it is stored.
     ///
-    /// It goes out under a `clientMessageId` made here, so it is stored once however often it has to be repeated.
+    /// It goes out under a `clientMessageId` made here, over the realtime connection if there is one, else over REST. Over
+    /// the connection it survives reconnects, and messages to one room are stored in the order of the calls, many under way
+    /// at once; only where the server says that it can't take one for now (`rate_limited`, `unavailable`), those under way
+    /// behind it may overtake it. Dropping the future doesn't call the message back.
     ///
     /// # Errors
-    /// `validation_failed` for a text that breaks a rule, `rate_limited`, `unavailable`. After
-    /// [`Timeout`](crate::Error::Timeout) and the like it may have been stored or not.
+    /// `validation_failed` for a text that breaks a rule; over REST also `rate_limited` and `unavailable`. After
+    /// [`Timeout`](Error::Timeout) and the like it may have been stored or not. [`Error::Outbox`] when it couldn't be kept,
+    /// and so wasn't sent.
     pub async fn send(&self, content: impl Into<String>) -> Result<Message> {
         let client_message_id = self.new_message_id();
         self.send_as(client_message_id, content).await
@@ -89,10 +98,38 @@ impl Room {
         client_message_id: impl Into<String>,
         content: impl Into<String>,
     ) -> Result<Message> {
+        let (id, content) = (client_message_id.into(), content.into());
+        check("clientMessageId", limits::client_message_id(&id))?;
+        check("content", limits::content(&content))?;
+        if let Some(hub) = self.client.hub()
+            && let Some(result) = hub.send(self.id, id.clone(), content.clone()).await
+        {
+            return result;
+        }
+        let Some(outbox) = &self.client.options().outbox else {
+            return self.post(&id, &content).await;
+        };
+        let entry = OutboxEntry {
+            user_id: self.client.logged_in().await?.map(|user| user.id),
+            room_id: self.id,
+            client_message_id: id.clone(),
+            content: content.clone(),
+        };
+        outbox.add(&[entry]).await.map_err(Error::Outbox)?;
+        let result = self.post(&id, &content).await;
+        let over = result.as_ref().err().is_none_or(Error::is_final);
+        if over && let Err(error) = outbox.remove(&[id]).await {
+            tracing::warn!(%error, "the outbox couldn't forget what was sent");
+        }
+        result
+    }
+
+    /// Sends a message over REST.
+    pub(crate) async fn post(&self, client_message_id: &str, content: &str) -> Result<Message> {
         let call = Call::post(paths::messages(self.id))
             .body(&SendMessage {
-                content: content.into(),
-                client_message_id: Some(client_message_id.into()),
+                content: content.to_owned(),
+                client_message_id: Some(client_message_id.to_owned()),
             })
             .repeatable();
         self.client.json(&call).await
@@ -114,6 +151,15 @@ impl Room {
     /// # Errors
     /// `not_found` also when `before` or `after` names no message of this room.
     pub async fn history(&self, query: HistoryQuery) -> Result<Page<Message>> {
+        let request = Request::Messages(hub::GetMessages {
+            room_id: self.id,
+            before: query.before,
+            after: query.after,
+            limit: query.limit,
+        });
+        if let Some(page) = self.over_hub(request).await {
+            return page;
+        }
         let call = Call::get(paths::messages(self.id))
             .query("limit", query.limit)
             .query("before", query.before)
@@ -155,9 +201,17 @@ impl Room {
     /// # Errors
     /// `forbidden`, `not_found`, `validation_failed`
     pub async fn edit(&self, id: MessageId, content: impl Into<String>) -> Result<Message> {
-        let call = Call::patch(paths::message(self.id, id)).body(&EditMessage {
-            content: content.into(),
+        let content = content.into();
+        check("content", limits::content(&content))?;
+        let request = Request::Edit(hub::EditMessage {
+            room_id: self.id,
+            message_id: id,
+            content: content.clone(),
         });
+        if let Some(message) = self.over_hub(request).await {
+            return message;
+        }
+        let call = Call::patch(paths::message(self.id, id)).body(&EditMessage { content });
         self.client.json(&call).await
     }
 
@@ -166,6 +220,13 @@ impl Room {
     /// # Errors
     /// `forbidden`, `not_found`
     pub async fn delete_message(&self, id: MessageId) -> Result<()> {
+        let request = Request::Delete(hub::DeleteMessage {
+            room_id: self.id,
+            message_id: id,
+        });
+        if let Some(message) = self.over_hub::<Message>(request).await {
+            return message.map(drop);
+        }
         let call = Call::delete(paths::message(self.id, id));
         self.client.send(&call).await.map(drop)
     }
@@ -175,11 +236,30 @@ impl Room {
     /// # Errors
     /// See [`Room`].
     pub async fn changes(&self, query: ChangesQuery) -> Result<Changes> {
+        let request = Request::Changes(hub::GetChanges {
+            room_id: self.id,
+            since: query.since,
+            from: query.from,
+            limit: query.limit,
+        });
+        if let Some(page) = self.over_hub::<ChangesPage>(request).await {
+            return page.map(Changes::from);
+        }
         let call = Call::get(paths::changes(self.id))
             .query("since", Some(query.since))
             .query("from", query.from)
             .query("limit", query.limit);
-        decode_changes(&self.client.send(&call).await?)
+        let page: ChangesPage = self.client.json(&call).await?;
+        Ok(page.into())
+    }
+
+    /// Makes a call over the realtime connection. `None` where it must go over REST: there is none, or it was lost meanwhile,
+    /// and doing it twice is no harm.
+    async fn over_hub<T: DeserializeOwned>(&self, request: Request) -> Option<Result<T>> {
+        match self.client.hub()?.call(request).await? {
+            Err(Error::ConnectionLost(_) | Error::Closed) => None,
+            result => Some(result),
+        }
     }
 
     /// A page of the members, ordered by user id.
@@ -271,4 +351,18 @@ impl Room {
         let call = Call::delete(paths::invite(self.id, id));
         self.client.send(&call).await.map(drop)
     }
+}
+
+/// Refuses a text as the server would, before it goes out: one that is far too long would end the connection.
+fn check(field: &str, result: Result<(), TextError>) -> Result<()> {
+    result.map_err(|error| {
+        Refusal {
+            code: Some(ErrorCode::ValidationFailed),
+            status: ErrorCode::ValidationFailed.status(),
+            detail: "the message breaks a rule".to_owned(),
+            errors: vec![FieldError::new(field, error.code(), error.detail())],
+            retry_after: None,
+        }
+        .into()
+    })
 }

@@ -119,3 +119,53 @@ impl TokenStore for MemoryTokenStore {
         Ok(())
     }
 }
+
+/// An access token from elsewhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// For the `Authorization` header.
+    pub token: String,
+    /// When it ends by this machine's clock, if that is known: the realtime connection then asks for the next in time.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Gives access tokens that don't come from this API's login.
+#[async_trait]
+pub trait TokenSource: Send + Sync + fmt::Debug {
+    /// A token to use now. It is asked for before each call, so a source keeps what it has.
+    ///
+    /// `refused` is a token of the source's that the server doesn't take any more, or that is about to end: another is
+    /// wanted. Many calls may ask at once. Where there is no other, the same is returned; the call then fails with
+    /// [`Error::SessionEnded`](crate::Error::SessionEnded).
+    ///
+    /// # Errors
+    /// When none can be had for now.
+    async fn access_token(&self, refused: Option<&str>) -> Result<AccessToken, Source>;
+}
+
+/// One token for ever.
+pub(crate) struct FixedToken(pub(crate) String);
+
+impl fmt::Debug for FixedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FixedToken")
+    }
+}
+
+#[async_trait]
+impl TokenSource for FixedToken {
+    async fn access_token(&self, _refused: Option<&str>) -> Result<AccessToken, Source> {
+        Ok(AccessToken {
+            token: self.0.clone(),
+            expires_at: None,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! What carries a connection's records.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+
+/// Carries bytes both ways, in order: what a hub connection runs over.
+///
+/// The stream yields what the server sends, cut anywhere; its end is the connection's. The sink takes whole records. An error
+/// of either ends the connection.
+pub trait Transport:
+    Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + Unpin
+{
+}
+
+impl<T> Transport for T where
+    T: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + Unpin
+{
+}
+
+/// A WebSocket as a [`Transport`], over a byte stream that was upgraded already.
+pub struct WebSocket<S>(WebSocketStream<S>);
+
+impl<S> std::fmt::Debug for WebSocket<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WebSocket")
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// The client's end of a WebSocket whose opening handshake is done. Messages of more than `limit_bytes` end it.
+    pub async fn upgraded(stream: S, limit_bytes: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(16 * 1024)
+            .write_buffer_size(0)
+            .max_message_size(Some(limit_bytes))
+            .max_frame_size(Some(limit_bytes));
+        Self(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+                Some(Ok(message)) => message,
+                Some(Err(tungstenite::Error::ConnectionClosed)) | None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(io_error(error)))),
+            };
+            match message {
+                Message::Text(text) => return Poll::Ready(Some(Ok(text.into()))),
+                Message::Binary(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Message::Close(_) => return Poll::Ready(None),
+                // tungstenite answers pings by itself.
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for WebSocket<S> {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_ready(cx).map_err(io_error)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, record: Bytes) -> io::Result<()> {
+        let text = Utf8Bytes::try_from(record).map_err(io::Error::other)?;
+        Pin::new(&mut self.0)
+            .start_send(Message::Text(text))
+            .map_err(io_error)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx).map_err(io_error)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx).map_err(io_error)
+    }
+}
+
+fn io_error(error: tungstenite::Error) -> io::Error {
+    match error {
+        tungstenite::Error::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}

@@ -1,0 +1,734 @@
+//! The connection against a scripted hub: order, holes, reconnects, sends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chat_client::model::{Clock, Event, RoomId, Seq, Timestamp};
+use chat_client::protocol::ErrorCode;
+use chat_client::{
+    AccessToken, Client, ClientEvent, Connection, ConnectionState, Disconnect, Error, Positions,
+    Refusal, Source, TokenSource, async_trait,
+};
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::hub::{Hub, Peer, ROOM, created, message};
+
+/// A client connected to `ROOM` at place 5.
+async fn connected(hub: &mut Hub) -> (Client, Connection, Peer) {
+    let client = hub.client();
+    let (connection, peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 5)]));
+    let mut connection = connection.unwrap();
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::Connected(_)
+    ));
+    (client, connection, peer)
+}
+
+async fn next(connection: &mut Connection) -> ClientEvent {
+    connection.next().await.expect("an event")
+}
+
+/// The places of the next `n` changes.
+async fn places(connection: &mut Connection, n: usize) -> Vec<i64> {
+    let mut places = Vec::new();
+    while places.len() < n {
+        if let ClientEvent::Event(event) = next(connection).await {
+            places.push(event.seq().0);
+        }
+    }
+    places
+}
+
+async fn until(
+    connection: &Connection,
+    what: impl FnMut(&ConnectionState) -> bool,
+) -> ConnectionState {
+    let mut state = connection.state();
+    // A client that tries for ever would keep the paused clock going for ever.
+    let reached = tokio::time::timeout(Duration::from_secs(600), state.wait_for(what)).await;
+    reached
+        .expect("the state in time")
+        .expect("a state")
+        .clone()
+}
+
+async fn closed(connection: &Connection) -> Error {
+    match until(connection, |s| matches!(s, ConnectionState::Closed { .. })).await {
+        ConnectionState::Closed { reason } => reason,
+        _ => unreachable!(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_come_in_order_and_duplicates_are_dropped() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    for seq in [5, 6, 6, 7, 3, 8] {
+        peer.created(seq).await;
+    }
+    assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
+    assert_eq!(connection.positions().get(ROOM), Some(Seq(8)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_that_closes_by_itself_is_waited_for() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    peer.created(7).await;
+    peer.created(8).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    peer.created(6).await;
+    assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
+    assert!(peer.call_within(Duration::from_secs(5)).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_that_stays_is_fetched_after_a_second() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    let began = Instant::now();
+    peer.created(8).await;
+    let asked = peer
+        .changes(&[created(6), created(8)], 8, false, true)
+        .await;
+    assert_eq!(began.elapsed().as_secs(), 1);
+    assert_eq!(asked["since"], 5);
+    assert_eq!(asked["from"], 5);
+    peer.created(9).await;
+    assert_eq!(places(&mut connection, 3).await, [6, 8, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_beyond_our_place_are_a_hole() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    peer.event(
+        "Heads",
+        json!({"rooms": [{"id": ROOM, "seq": 6}, {"id": 99, "seq": 4}]}),
+    )
+    .await;
+    peer.changes(&[created(6)], 6, false, true).await;
+    assert_eq!(places(&mut connection, 1).await, [6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_event_takes_its_place() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    peer.event(
+        "RoomPainted",
+        json!({"roomId": ROOM, "seq": 6, "colour": "red"}),
+    )
+    .await;
+    peer.created(7).await;
+    assert_eq!(places(&mut connection, 1).await, [7]);
+    assert_eq!(connection.positions().get(ROOM), Some(Seq(7)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_catch_up_goes_page_by_page_from_where_it_began() {
+    let mut hub = Hub::new();
+    let client = hub.client();
+    let (connection, mut peer) = tokio::join!(
+        client.connect().resume_from(ROOM, Seq(2)),
+        hub.connected(&[(ROOM, 9)])
+    );
+    let mut connection = connection.unwrap();
+    let asked = peer.changes(&[created(3), created(4)], 5, true, true).await;
+    assert_eq!((&asked["since"], &asked["from"]), (&json!(2), &json!(2)));
+    // What comes meanwhile waits for its turn.
+    peer.created(10).await;
+    let asked = peer.changes(&[created(9)], 9, false, true).await;
+    assert_eq!((&asked["since"], &asked["from"]), (&json!(5), &json!(2)));
+    assert_eq!(places(&mut connection, 4).await, [3, 4, 9, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catch_up_cut_in_the_middle_goes_on_in_another_run() {
+    let mut hub = Hub::new();
+    let client = hub.client();
+    let (connection, mut peer) = tokio::join!(
+        client.connect().resume_from(ROOM, Seq(2)),
+        hub.connected(&[(ROOM, 9)])
+    );
+    let mut connection = connection.unwrap();
+    peer.changes(&[created(3), created(4)], 5, true, true).await;
+    assert_eq!(places(&mut connection, 2).await, [3, 4]);
+    let kept = serde_json::to_string(connection.positions()).unwrap();
+    connection.close().await;
+
+    let positions: Positions = serde_json::from_str(&kept).unwrap();
+    let client = hub.client();
+    let (connection, mut peer) = tokio::join!(
+        client.connect().positions(positions),
+        hub.connected(&[(ROOM, 9)])
+    );
+    let mut connection = connection.unwrap();
+    let asked = peer.changes(&[created(9)], 9, false, true).await;
+    assert_eq!((&asked["since"], &asked["from"]), (&json!(4), &json!(2)));
+    assert_eq!(places(&mut connection, 1).await, [9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_retention_removed_is_said_aloud() {
+    let mut hub = Hub::new();
+    let client = hub.client();
+    let (connection, mut peer) = tokio::join!(
+        client.connect().resume_from(ROOM, Seq(2)),
+        hub.connected(&[(ROOM, 9)])
+    );
+    let mut connection = connection.unwrap();
+    peer.changes(&[created(8), created(9)], 9, false, false)
+        .await;
+    next(&mut connection).await;
+    let ClientEvent::Discontinuity { room_id, after, .. } = next(&mut connection).await else {
+        panic!("no discontinuity");
+    };
+    assert_eq!((room_id, after), (ROOM, Seq(2)));
+    assert_eq!(places(&mut connection, 2).await, [8, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_restored_from_a_backup_is_a_discontinuity() {
+    let mut hub = Hub::new();
+    let client = hub.client();
+    let (connection, mut peer) = tokio::join!(
+        client.connect().resume_from(ROOM, Seq(20)),
+        hub.connected(&[(ROOM, 9)])
+    );
+    let mut connection = connection.unwrap();
+    peer.changes(&[], 9, false, false).await;
+    next(&mut connection).await;
+    let ClientEvent::Discontinuity { after, seq, .. } = next(&mut connection).await else {
+        panic!("no discontinuity");
+    };
+    assert_eq!((after, seq), (Seq(20), Seq(9)));
+    peer.created(10).await;
+    assert_eq!(places(&mut connection, 1).await, [10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_connection_comes_back_at_once_and_catches_up() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, peer) = connected(&mut hub).await;
+    let began = Instant::now();
+    drop(peer);
+    let mut peer = hub.connected(&[(ROOM, 7)]).await;
+    assert!(began.elapsed() < Duration::from_millis(10));
+    let asked = peer
+        .changes(&[created(6), created(7)], 7, false, true)
+        .await;
+    assert_eq!(asked["since"], 5);
+    assert_eq!(places(&mut connection, 2).await, [6, 7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_between_tries_grow_and_begin_anew_after_a_good_connection() {
+    let mut hub = Hub::new();
+    let (_client, connection, peer) = connected(&mut hub).await;
+    let down = || Error::Timeout(Duration::from_secs(1));
+    (0..4).for_each(|_| hub.refuse_next(down()));
+    let began = Instant::now();
+    drop(peer);
+    let peer = hub.connected(&[(ROOM, 5)]).await;
+    // At once, then 1, 2, 4 and 8 s, spread by half.
+    let took = began.elapsed().as_secs_f64();
+    assert!((7.5..22.5).contains(&took), "{took} s");
+    until(&connection, |s| matches!(s, ConnectionState::Connected)).await;
+
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let began = Instant::now();
+    drop(peer);
+    let _peer = hub.connected(&[(ROOM, 5)]).await;
+    assert!(began.elapsed() < Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_left_and_joined_while_away_are_told() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, peer) = connected(&mut hub).await;
+    drop(peer);
+    let _peer = hub.connected(&[(RoomId(8), 3)]).await;
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::Connected(_)
+    ));
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::RoomGone { room_id: ROOM }
+    ));
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::RoomJoined {
+            room_id: RoomId(8),
+            seq: Seq(3),
+            room: None
+        }
+    ));
+    assert_eq!(connection.positions().get(ROOM), None);
+    assert_eq!(connection.positions().get(RoomId(8)), Some(Seq(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_joined_begins_at_its_seq() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    let room = json!({"id": 8, "name": "New", "createdAt": "2026-01-31T12:00:00.000Z",
+        "memberCount": 2, "seq": 30});
+    peer.event("RoomJoined", json!({"room": room})).await;
+    peer.event(
+        "MessagesDeleted",
+        json!({"roomId": 8, "seq": 31, "senderId": 2}),
+    )
+    .await;
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::RoomJoined {
+            room_id: RoomId(8),
+            room: Some(_),
+            ..
+        }
+    ));
+    assert_eq!(places(&mut connection, 1).await, [31]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_is_the_last_thing_from_a_room() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    let left = json!({"roomId": ROOM, "seq": 6, "userId": 1, "reason": "removed"});
+    peer.event("MemberLeft", left).await;
+    peer.created(7).await;
+    assert_eq!(places(&mut connection, 1).await, [6]);
+    assert_eq!(connection.positions().get(ROOM), None);
+    drop(peer);
+    let mut peer = hub.connected(&[(RoomId(8), 1)]).await;
+    peer.event("RoomDeleted", json!({"roomId": 8, "seq": 2}))
+        .await;
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::Connected(_)
+    ));
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::RoomJoined { .. }
+    ));
+    assert_eq!(places(&mut connection, 1).await, [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_refuses_the_catch_up_is_gone() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    peer.created(7).await;
+    let call = peer.call().await;
+    peer.refuse(&call.id, "unavailable: try again (retry after 3 s)")
+        .await;
+    let began = Instant::now();
+    let call = peer.call().await;
+    assert_eq!(began.elapsed().as_secs(), 3);
+    peer.refuse(&call.id, "not_found: no such room").await;
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::RoomGone { room_id: ROOM }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_is_answered_and_told_in_its_place_once() {
+    let mut hub = Hub::new();
+    let (client, mut connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let serve = async {
+        peer.created(6).await;
+        let call = peer.call().await;
+        peer.stored(&call, 7).await;
+        peer.created(8).await;
+    };
+    let (sent, ()) = tokio::join!(room.send("hello"), serve);
+    let sent = sent.unwrap();
+    assert_eq!((sent.content.as_str(), sent.seq), ("hello", Seq(7)));
+    assert_eq!(sent.client_message_id.unwrap().len(), 32);
+    assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sends_survive_a_cut_under_the_same_ids_in_the_same_order() {
+    let mut hub = Hub::new();
+    let (client, mut connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let serve = async {
+        let first: Vec<_> = [peer.call().await, peer.call().await, peer.call().await].into();
+        // The server stored the first; its answer was lost.
+        drop(peer);
+        let mut peer = hub.connected(&[(ROOM, 6)]).await;
+        let mut again = Vec::new();
+        for _ in 0..4 {
+            let call = peer.call().await;
+            if call.target == "GetChanges" {
+                let mut stored = message(6, "1");
+                stored["clientMessageId"] = first[0].argument["clientMessageId"].clone();
+                let stored = Event::MessageCreated(serde_json::from_value(stored).unwrap());
+                let page = json!({"items": [stored], "seq": 6, "hasMore": false, "complete": true});
+                peer.complete(&call.id, page).await;
+            } else {
+                again.push(call);
+            }
+        }
+        for (n, (was, now)) in first.iter().zip(&again).enumerate() {
+            assert_eq!(was.argument, now.argument);
+            peer.stored(now, 6 + n as i64).await;
+        }
+        peer
+    };
+    let sends = async { tokio::join!(room.send("1"), room.send("2"), room.send("3")) };
+    let ((one, two, three), _peer) = tokio::join!(sends, serve);
+    let seqs = [one, two, three].map(|sent| sent.unwrap().seq.0);
+    assert_eq!(seqs, [6, 7, 8]);
+    assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_without_an_answer_gives_up_at_its_deadline() {
+    let mut hub = Hub::new();
+    let (client, _connection, peer) = connected(&mut hub).await;
+    drop(peer);
+    (0..100).for_each(|_| hub.refuse_next(Error::Timeout(Duration::from_secs(1))));
+    let began = Instant::now();
+    let error = client.room(ROOM).send("hello").await.unwrap_err();
+    assert!(matches!(error, Error::Timeout(_)), "{error}");
+    assert_eq!(began.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_send_says_why_and_one_refused_for_now_goes_out_again() {
+    let mut hub = Hub::new();
+    let (client, mut connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let serve = async {
+        let call = peer.call().await;
+        peer.refuse(&call.id, "rate_limited: too fast (retry after 2 s)")
+            .await;
+        let began = Instant::now();
+        let again = peer.call().await;
+        assert_eq!(began.elapsed().as_secs(), 2);
+        assert_eq!(call.argument, again.argument);
+        peer.stored(&again, 6).await;
+        let call = peer.call().await;
+        peer.refuse(&call.id, "forbidden: not here").await;
+    };
+    let client = async {
+        assert_eq!(room.send("one").await.unwrap().seq, Seq(6));
+        let error = room.send("two").await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::Forbidden));
+    };
+    tokio::join!(client, serve);
+    assert_eq!(places(&mut connection, 1).await, [6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_breaks_a_rule_never_leaves() {
+    let mut hub = Hub::new();
+    let (client, _connection, mut peer) = connected(&mut hub).await;
+    let error = client
+        .room(ROOM)
+        .send("x".repeat(100_000))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::ValidationFailed));
+    assert!(peer.call_within(Duration::from_secs(1)).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_goes_over_the_connection_and_is_told_once() {
+    let mut hub = Hub::new();
+    let (client, mut connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let serve = async {
+        let call = peer.call().await;
+        assert_eq!(call.target, "EditMessage");
+        let mut edited = message(3, "better");
+        edited["changedSeq"] = 6.into();
+        edited["editedAt"] = "2026-01-31T12:00:00.000Z".into();
+        peer.complete(&call.id, edited).await;
+    };
+    let (edited, ()) = tokio::join!(room.edit(103.into(), "better"), serve);
+    assert_eq!(edited.unwrap().content, "better");
+    assert!(matches!(
+        next(&mut connection).await,
+        ClientEvent::Event(Event::MessageEdited(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_is_kept_alive_and_given_up_after_silence() {
+    let mut hub = Hub::new();
+    let (_client, connection, mut peer) = connected(&mut hub).await;
+    let began = Instant::now();
+    assert!(peer.call_or_end().await.is_none());
+    assert_eq!(began.elapsed().as_secs(), 30);
+    assert!(peer.pings >= 2, "{} pings", peer.pings);
+    let state = until(&connection, |s| {
+        matches!(s, ConnectionState::Reconnecting { .. })
+    })
+    .await;
+    assert!(matches!(
+        state,
+        ConnectionState::Reconnecting {
+            reason: Error::ConnectionLost(Disconnect::Silent(_)),
+            ..
+        }
+    ));
+    let _peer = hub.connected(&[(ROOM, 5)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_drains_is_come_back_to() {
+    let mut hub = Hub::new();
+    let (_client, connection, mut peer) = connected(&mut hub).await;
+    peer.closing("draining", true).await;
+    let _peer = hub.connected(&[(ROOM, 5)]).await;
+    until(&connection, |s| matches!(s, ConnectionState::Connected)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_session_closes_for_good_and_ends_the_stream() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    peer.created(6).await;
+    peer.closing("sessionEnded", false).await;
+    assert!(matches!(closed(&connection).await, Error::SessionEnded(_)));
+    assert_eq!(places(&mut connection, 1).await, [6]);
+    assert!(connection.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_allows_no_reconnect_is_obeyed() {
+    let mut hub = Hub::new();
+    let (client, connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let serve = async {
+        peer.call().await;
+        peer.write(r#"{"type":7,"error":"go away"}"#).await;
+    };
+    let (sent, ()) = tokio::join!(room.send("hello"), serve);
+    let reason = closed(&connection).await;
+    assert!(
+        matches!(&reason, Error::ConnectionLost(Disconnect::ClosedByServer(Some(e)))
+        if e == "go away")
+    );
+    assert!(matches!(sent.unwrap_err(), Error::ConnectionLost(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_try_that_fails_is_the_callers_to_judge() {
+    let mut hub = Hub::new();
+    let client = hub.client();
+    hub.refuse_next(Error::Timeout(Duration::from_secs(1)));
+    let error = client.connect().await.unwrap_err();
+    assert!(matches!(error, Error::Timeout(_)));
+
+    hub.refuse_next(Error::Timeout(Duration::from_secs(1)));
+    let connection = client.connect().retry_first().await.unwrap();
+    let _peer = hub.connected(&[(ROOM, 5)]).await;
+    until(&connection, |s| matches!(s, ConnectionState::Connected)).await;
+    assert!(matches!(
+        client.connect().await,
+        Err(Error::AlreadyConnected)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_says_goodbye_and_fails_what_waits() {
+    let mut hub = Hub::new();
+    let (client, connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let sending = tokio::spawn(async move { room.send("hello").await });
+    peer.call().await;
+    let (end, ()) = tokio::join!(peer.call_or_end(), connection.close());
+    assert!(end.is_none());
+    assert!(matches!(sending.await.unwrap(), Err(Error::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_a_result_is_told_that_there_is_none() {
+    let mut hub = Hub::new();
+    let (_client, mut connection, mut peer) = connected(&mut hub).await;
+    let record = json!({"type": 1, "invocationId": "s1", "target": "MessageCreated",
+        "arguments": [message(6, "hi")]});
+    peer.write(&record.to_string()).await;
+    assert_eq!(places(&mut connection, 1).await, [6]);
+    let answer = peer.answer().await;
+    assert_eq!(answer["invocationId"], "s1");
+    assert!(answer["error"].is_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_record_ends_the_connection_and_a_new_one_is_made() {
+    let mut hub = Hub::new();
+    let (_client, connection, mut peer) = connected(&mut hub).await;
+    peer.write("{\"type\":\"what\"}").await;
+    let state = until(&connection, |s| {
+        matches!(s, ConnectionState::Reconnecting { .. })
+    })
+    .await;
+    assert!(matches!(
+        state,
+        ConnectionState::Reconnecting {
+            reason: Error::ConnectionLost(Disconnect::Protocol(_)),
+            ..
+        }
+    ));
+    let _peer = hub.connected(&[(ROOM, 5)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_is_behind_holds_up_the_socket() {
+    let mut hub = Hub::new();
+    let client = hub.builder().event_queue(4).build().unwrap();
+    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 0)]));
+    let mut connection = connection.unwrap();
+    let mut written = 0;
+    // The writer stands still once every buffer on the way is full: far from reading them all.
+    let flood = async {
+        for seq in 1..=10_000 {
+            peer.created(seq).await;
+            written = seq;
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(20), flood)
+            .await
+            .is_err()
+    );
+    assert!(written < 2_000, "{written} events were taken");
+    let expected: Vec<i64> = (1..=100).collect();
+    assert_eq!(places(&mut connection, 100).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_is_behind_still_gets_its_answers() {
+    let mut hub = Hub::new();
+    let client = hub.builder().event_queue(4).build().unwrap();
+    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 0)]));
+    let mut connection = connection.unwrap();
+    let room = client.room(ROOM);
+    let serve = async {
+        let call = peer.call().await;
+        for seq in 1..=2_000 {
+            peer.created(seq).await;
+        }
+        peer.stored(&call, 2_001).await;
+    };
+    let (sent, ()) = tokio::join!(room.send("hello"), serve);
+    assert_eq!(sent.unwrap().seq, Seq(2_001));
+    // What didn't fit is fetched once the application takes events again.
+    let refill = async {
+        loop {
+            let call = peer.call().await;
+            let since = call.argument["since"].as_i64().unwrap();
+            let to = (since + 100).min(2_001);
+            let items: Vec<_> = (since + 1..=to).map(created).collect();
+            let page = json!({"items": items, "seq": to, "hasMore": to < 2_001, "complete": true});
+            peer.complete(&call.id, page).await;
+        }
+    };
+    let expected: Vec<i64> = (1..=2_001).collect();
+    tokio::select! {
+        told = places(&mut connection, 2_001) => assert_eq!(told, expected),
+        () = refill => unreachable!(),
+    }
+}
+
+/// Gives `token-1`, `token-2` …, each good for 15 minutes of the paused clock.
+#[derive(Debug)]
+struct Tokens {
+    began: Instant,
+    given: AtomicU64,
+}
+
+#[async_trait]
+impl TokenSource for Tokens {
+    async fn access_token(&self, refused: Option<&str>) -> Result<AccessToken, Source> {
+        if refused.is_some() {
+            self.given.fetch_add(1, Ordering::SeqCst);
+        }
+        let n = self.given.load(Ordering::SeqCst);
+        let ends = self.began.elapsed() + Duration::from_secs(900);
+        Ok(AccessToken {
+            token: format!("token-{n}"),
+            expires_at: Some(Timestamp::from_millis(0).plus(ends)),
+        })
+    }
+}
+
+/// Wall time that goes with the paused clock.
+#[derive(Debug)]
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(0).plus(self.0.elapsed())
+    }
+}
+
+fn renewing(hub: &Hub) -> Client {
+    let began = Instant::now();
+    let given = AtomicU64::new(1);
+    hub.builder()
+        .token_source(Tokens { began, given })
+        .clock(Arc::new(PausedClock(began)))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_is_renewed_in_place_before_its_token_ends() {
+    let mut hub = Hub::new();
+    let client = renewing(&hub);
+    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 5)]));
+    let connection = connection.unwrap();
+    assert_eq!(peer.token, "token-1");
+    let began = Instant::now();
+    for n in 2..5 {
+        let call = loop {
+            tokio::select! {
+                call = peer.call() => break call,
+                () = tokio::time::sleep(Duration::from_secs(10)) => peer.write(r#"{"type":6}"#).await,
+            }
+        };
+        assert_eq!(call.target, "Authenticate");
+        assert_eq!(call.argument["accessToken"], format!("token-{n}"));
+        let age = began.elapsed().as_secs() - (n - 2) * 820;
+        assert!((800..900).contains(&age), "renewed after {age} s");
+        peer.complete(&call.id, json!({"expiresIn": 900})).await;
+    }
+    assert!(matches!(
+        *connection.state().borrow(),
+        ConnectionState::Connected
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_replaced_at_once() {
+    let mut hub = Hub::new();
+    let client = renewing(&hub);
+    let refusal = Refusal {
+        code: Some(ErrorCode::TokenExpired),
+        status: 401,
+        detail: "expired".into(),
+        errors: vec![],
+        retry_after: None,
+    };
+    hub.refuse_next(refusal.into());
+    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 5)]));
+    let _connection = connection.unwrap();
+    assert_eq!(peer.token, "token-2");
+    // A connection ended because its token did comes back with another.
+    peer.closing("tokenExpired", true).await;
+    assert_eq!(hub.connected(&[(ROOM, 5)]).await.token, "token-3");
+}
