@@ -1,1 +1,7 @@
-fn main() {}
+//! `chat`: the terminal client.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chat_cli::main()
+}
