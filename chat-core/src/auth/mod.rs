@@ -52,6 +52,21 @@ pub struct Identity {
 impl Identity {
     /// The issuer of accounts that live in this database.
     pub const LOCAL: &'static str = "";
+
+    /// A host's user, known by name as `name` when first seen, whose authority ends with the request or its connection.
+    pub fn new(
+        issuer: impl Into<String>,
+        subject: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            issuer: issuer.into(),
+            subject: subject.into(),
+            name: name.into(),
+            session: None,
+            expires_at: None,
+        }
+    }
 }
 
 /// Tells who sends a request.
@@ -66,13 +81,7 @@ impl Identity {
 /// impl Authenticator for MyAuth {
 ///     async fn authenticate(&self, request: &http::request::Parts) -> Result<Identity, AuthError> {
 ///         let user = request.headers.get("x-my-user").and_then(|v| v.to_str().ok()).ok_or(AuthError::Unauthenticated)?;
-///         Ok(Identity {
-///             issuer: "my-app".into(),
-///             subject: user.into(),
-///             name: user.into(),
-///             session: None,
-///             expires_at: None,
-///         })
+///         Ok(Identity::new("my-app", user, user))
 ///     }
 /// }
 /// ```

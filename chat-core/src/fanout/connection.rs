@@ -341,7 +341,7 @@ impl Connection {
             End::Error => (Some("Connection closed with an error."), true),
         };
         framing.frame(&mut bytes, |out| {
-            encoding.close(error, allow_reconnect, out)
+            encoding.close(error, allow_reconnect, out);
         });
         framing.end(&mut bytes, 1000);
         out.bytes += bytes.len();

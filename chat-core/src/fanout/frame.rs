@@ -42,7 +42,7 @@ impl Wire {
     /// Appends an event whose argument is encoded already.
     pub(crate) fn event_raw(self, target: &str, argument: &[u8], out: &mut Vec<u8>) {
         self.framing.frame(out, |out| {
-            self.encoding.event_raw(target, Raw(argument), out)
+            self.encoding.event_raw(target, Raw(argument), out);
         });
     }
 
@@ -54,7 +54,7 @@ impl Wire {
     /// Appends a completion whose result is encoded already.
     pub(crate) fn completion_raw(self, id: &str, result: &[u8], out: &mut Vec<u8>) {
         self.framing.frame(out, |out| {
-            self.encoding.completion_raw(id, Raw(result), out)
+            self.encoding.completion_raw(id, Raw(result), out);
         });
     }
 

@@ -153,10 +153,10 @@ impl Segment {
                     result,
                 ) if connection.wire() == wire => match result {
                     CompletionBody::Message(message) => {
-                        wire.completion(id, message, &mut completions)
+                        wire.completion(id, message, &mut completions);
                     }
                     CompletionBody::Error(text) => {
-                        wire.completion_error(id, text, &mut completions)
+                        wire.completion_error(id, text, &mut completions);
                     }
                 },
                 Entry::Event(..) | Entry::Late { .. } | Entry::Completion(..) => {}
