@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chat_client::model::{InviteId, MessageId, Role, SessionId};
+use chat_client::model::{InviteId, MessageId, Role, Seq, SessionId};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -89,6 +89,15 @@ pub enum Command {
     },
     /// Show a room's messages, oldest first: the newest ones without --before and --after
     History(History),
+    /// Follow what happens in rooms
+    Tail {
+        /// Which: ids or names
+        #[arg(required = true, value_name = "ROOM")]
+        rooms: Vec<String>,
+        /// Begin after this place: 0 is the room's beginning. Without it, begin now
+        #[arg(long, value_name = "SEQ", value_parser = seq)]
+        since: Option<Seq>,
+    },
     /// Change what a message of yours says
     Edit {
         /// Where: an id or a name
@@ -293,6 +302,13 @@ impl From<RoleName> for Role {
             RoleName::Admin => Self::Admin,
             RoleName::Member => Self::Member,
         }
+    }
+}
+
+fn seq(text: &str) -> Result<Seq, String> {
+    match text.parse() {
+        Ok(seq) if seq >= Seq::ZERO => Ok(seq),
+        _ => Err("a place is a number from 0 on".to_owned()),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn join(context: &Context<'_>, token: String) -> Result<()> {
     let token = text_of(vec![token]).await?;
     let room = client.accept_invite(token.trim()).await?;
     context.output.note(&format!(
-        "you are in room {}, called {}: read it with `chat history {}`",
+        "you are in room {}, called {}: follow it with `chat tail {}`",
         room.id, room.name, room.id
     ));
     context.output.result(&room, |_| format!("{}\n", room.id))

@@ -11,6 +11,7 @@ mod room;
 mod session;
 mod shell;
 mod signal;
+mod tail;
 
 use self::context::Context;
 use crate::args::{Command, RoomAction, SessionAction};
@@ -52,6 +53,7 @@ async fn dispatch(command: Command, settings: &Settings, output: &Output) -> Res
         Command::Room(action) => room_action(&context, action).await,
         Command::Send { room, text } => message::send(&context, &room, text).await,
         Command::History(args) => message::history(&context, args).await,
+        Command::Tail { rooms, since } => tail::tail(&context, &rooms, since).await,
         Command::Edit {
             room,
             message,

@@ -52,6 +52,11 @@ impl Look {
         }
     }
 
+    /// Whether a person reads it.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// The time now.
     pub(super) fn now(&self) -> Timestamp {
         self.now

@@ -1,5 +1,6 @@
 //! What is printed: results on standard output, all else on standard error.
 
+mod event;
 mod json;
 mod look;
 mod message;
@@ -12,6 +13,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 
+pub(crate) use self::event::event_line;
 pub(crate) use self::look::Look;
 pub(crate) use self::message::message_line;
 pub(crate) use self::sanitise::line as clean;
