@@ -45,7 +45,7 @@ pub struct Failure {
     pub exit: Exit,
     /// The error's code, for a program.
     pub code: Option<String>,
-    /// What happened. It may hold text that others wrote.
+    /// What happened; empty where nothing need be said. It may hold text that others wrote.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -75,9 +75,9 @@ impl Failure {
         Self::new(Exit::NotFound, message).with_code(ErrorCode::NotFound)
     }
 
-    /// A signal asked the process to end.
+    /// A signal asked the process to end: whoever sent it knows.
     pub fn interrupted() -> Self {
-        Self::new(Exit::Interrupted, "interrupted")
+        Self::new(Exit::Interrupted, "")
     }
 
     /// The same with a code.

@@ -26,8 +26,8 @@ pub(super) async fn create(context: &Context<'_>, args: Invite) -> Result<()> {
         None => "any number of times".to_owned(),
     };
     context.output.note(&format!(
-        "admits {uses} until {}, and is shown only now: join with `chat room join TOKEN`",
-        context.output.look.when(invite.expires_at)
+        "admits {uses} and ends {}; shown only now: join with `chat room join TOKEN`",
+        context.output.look.relative(invite.expires_at)
     ));
     context.output.result(&invite, |_| {
         format!("{}\n", clean(invite.token.as_deref().unwrap_or_default()))

@@ -34,7 +34,8 @@ impl Look {
         self.zone.to_datetime(at)
     }
 
-    fn relative(&self, at: Timestamp) -> String {
+    /// When something is or was, relative to now.
+    pub(crate) fn relative(&self, at: Timestamp) -> String {
         let now = self.now();
         let (seconds, future) = if at > now {
             (at.since(now).as_secs(), true)
