@@ -21,7 +21,8 @@ pub enum ClientEvent {
     /// caused, and those fetched because they were missed.
     ///
     /// What was missed is told as current state: two edits of a message come as one, and one that was sent and deleted
-    /// meanwhile as deleted. So insert or replace by id, and don't count events.
+    /// meanwhile as deleted; one that is edited while a long catch-up goes on may be told as created a second time. So insert
+    /// or replace by id, and don't count events.
     Event(Event),
 
     /// The user joined or created a room, here or on another device, perhaps while this client was away. Its events begin

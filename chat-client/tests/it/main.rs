@@ -2,5 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod connector;
 mod hub;
+mod mock;
+mod outbox;
 mod realtime;
+mod rest;
+mod tokens;
