@@ -21,13 +21,14 @@ fn refused(path: &Path, why: &dyn std::fmt::Display) -> StartError {
 /// It isn't there, or can't be used.
 pub(crate) fn read(path: &Path) -> Result<SigningKey, StartError> {
     let text = fs::read_to_string(path).map_err(|e| refused(path, &e))?;
+    let key = SigningKey::from_pem(&text).map_err(|e| refused(path, &e))?;
     if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
         tracing::warn!(
             "others can read the signing key {}: `chmod 600` it",
             path.display()
         );
     }
-    SigningKey::from_pem(&text).map_err(|e| refused(path, &e))
+    Ok(key)
 }
 
 /// The signing key in this file, made where there is none.

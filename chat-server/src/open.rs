@@ -42,9 +42,14 @@ pub(crate) async fn chat(config: &Config, database: &Sqlite) -> Result<Chat, Sta
 /// The keys that access tokens are signed and verified with: only role auth signs.
 fn token_keys(config: &Config) -> Result<Keys, StartError> {
     let auth = &config.auth;
+    let verify = auth
+        .verify_keys
+        .as_deref()
+        .map(keys::read_set)
+        .transpose()?;
     let signing = if config.roles.has(Role::Auth) {
         Some(keys::read_or_make(&auth.signing_key)?)
-    } else if auth.verify_keys.is_none() {
+    } else if verify.is_none() {
         return Err(StartError::new(format!(
             "{}: must be set where role auth isn't run: {}",
             config::keys::VERIFY_KEYS.variable(),
@@ -63,8 +68,8 @@ fn token_keys(config: &Config) -> Result<Keys, StartError> {
         Arc::new(SystemClock),
         Arc::new(SystemRandom),
     );
-    if let Some(path) = &auth.verify_keys {
-        keys.trust(&keys::read_set(path)?);
+    if let Some(set) = &verify {
+        keys.trust(set);
     }
     Ok(keys)
 }

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use chat_core::protocol::{ErrorCode, Problem};
+use chat_core::protocol::{ErrorCode, Problem, paths};
 use serde_json::{Value, json};
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem,
+};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, Info, License, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
 };
@@ -60,6 +63,82 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
         }
     }
     document
+}
+
+/// Adds the hub's two paths, which answer errors as `text/plain`, one line `<code>: <detail>`.
+pub(crate) fn add_hub(document: &mut OpenApi) {
+    let negotiate = hub_operation("negotiate", "Negotiate a hub connection")
+        .description(Some(
+            "SignalR's negotiation: the connection's token, and the transports to choose from.",
+        ))
+        .parameter(hub_parameter(
+            "negotiateVersion",
+            "SignalR's version of the negotiation, 0 or 1",
+        ))
+        .response("200", Response::new("The offer, or `error`"));
+    let connect = hub_operation("connect", "Open a hub connection")
+        .description(Some(
+            "A WebSocket upgrade; then SignalR's handshake and messages, in both directions.",
+        ))
+        .parameter(hub_parameter(
+            "id",
+            "The connection's token; without one a new connection",
+        ))
+        .response("101", Response::new("The WebSocket"));
+    let paths = &mut document.paths;
+    paths.add_path_operation(paths::NEGOTIATE, vec![HttpMethod::Post], negotiate.build());
+    paths.add_path_operation(paths::HUB, vec![HttpMethod::Get], connect.build());
+}
+
+fn hub_operation(id: &str, summary: &str) -> OperationBuilder {
+    let refusals = [
+        ("400", "invalid_request"),
+        ("401", "unauthenticated"),
+        ("401", "token_expired"),
+        ("403", "forbidden"),
+        ("404", "not_found"),
+        ("409", "conflict"),
+        ("503", "unavailable"),
+    ];
+    let mut by_status: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (status, code) in refusals {
+        by_status
+            .entry(status)
+            .or_default()
+            .push(format!("`{code}`"));
+    }
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(id))
+        .summary(Some(summary))
+        .tag("Hub")
+        .security(SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []))
+        .parameter(hub_parameter(
+            "access_token",
+            "The access token, for those who can't send headers",
+        ))
+        .extensions(Some(
+            Extensions::builder()
+                .add(ERROR_CODES, json!(refusals.map(|(_, code)| code)))
+                .build(),
+        ));
+    for (status, codes) in by_status {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let content = ContentBuilder::new().schema(Some(text)).build();
+        let response = ResponseBuilder::new()
+            .description(codes.join(", "))
+            .content("text/plain", content);
+        operation = operation.response(status, response);
+    }
+    operation
+}
+
+fn hub_parameter(name: &str, description: &str) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .description(Some(description))
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

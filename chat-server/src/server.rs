@@ -132,10 +132,10 @@ impl Server {
             admin.cut().await;
         }
         drop(chat);
-        if let Some(database) = database {
-            if let Err(e) = database.close().await {
-                tracing::warn!("the database was not closed in order: {e}");
-            }
+        if let Some(database) = database
+            && let Err(e) = database.close().await
+        {
+            tracing::warn!("the database was not closed in order: {e}");
         }
         tracing::info!("stopped");
     }

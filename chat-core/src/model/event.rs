@@ -21,14 +21,10 @@ pub enum LeaveReason {
 /// One visible change of a room: it takes the room's next `seq` and is pushed once to all members.
 ///
 /// In `changes` and on the bus the tag stands inline: `{"type":"messageCreated","id":…}`. On the hub the tag is the
-/// event's name ([`EventKind::target`]) and the rest its one argument.
+/// event's name and the rest its one argument: see `EventKind::target`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "camelCase")]
 pub enum Event {
     /// A message was sent. Its place is `changedSeq`.
     MessageCreated(Message),
@@ -37,6 +33,7 @@ pub enum Event {
     /// A message is gone. Its place is `changedSeq`.
     MessageDeleted(Message),
     /// All that this sender wrote here before `seq` is gone.
+    #[serde(rename_all = "camelCase")]
     MessagesDeleted {
         /// The room.
         room_id: RoomId,
@@ -46,6 +43,7 @@ pub enum Event {
         sender_id: UserId,
     },
     /// Someone came in.
+    #[serde(rename_all = "camelCase")]
     MemberJoined {
         /// The room.
         room_id: RoomId,
@@ -55,6 +53,7 @@ pub enum Event {
         member: Member,
     },
     /// A member has another role or username.
+    #[serde(rename_all = "camelCase")]
     MemberChanged {
         /// The room.
         room_id: RoomId,
@@ -64,6 +63,7 @@ pub enum Event {
         member: Member,
     },
     /// All members now have this role.
+    #[serde(rename_all = "camelCase")]
     MembersChanged {
         /// The room.
         room_id: RoomId,
@@ -73,6 +73,7 @@ pub enum Event {
         role: Role,
     },
     /// Someone is out.
+    #[serde(rename_all = "camelCase")]
     MemberLeft {
         /// The room.
         room_id: RoomId,
@@ -84,6 +85,7 @@ pub enum Event {
         reason: LeaveReason,
     },
     /// The room has another name.
+    #[serde(rename_all = "camelCase")]
     RoomChanged {
         /// The room.
         room_id: RoomId,
@@ -93,6 +95,7 @@ pub enum Event {
         room: Room,
     },
     /// The room is gone, and everyone out of it.
+    #[serde(rename_all = "camelCase")]
     RoomDeleted {
         /// The room.
         room_id: RoomId,

@@ -88,7 +88,7 @@ integer!(
     RoomId
 );
 integer!(
-    /// A message's id, made by the database. It says nothing of order: that is [`Seq`].
+    /// A message's id, made by the database. It says nothing of order: that is `seq`.
     MessageId
 );
 integer!(

@@ -93,7 +93,11 @@ pub(crate) fn calls(surface: &Surface) -> (Router<Chat>, OpenApi) {
         calls = calls.merge(operations::routes());
     }
     let (router, document) = calls.split_for_parts();
-    (router, openapi::complete(document))
+    let mut document = openapi::complete(document);
+    if surface.roles.has(Role::Realtime) {
+        openapi::add_hub(&mut document);
+    }
+    (router, document)
 }
 
 /// Which calls there are.

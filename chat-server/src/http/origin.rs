@@ -22,19 +22,18 @@ impl Origin {
         let (scheme, authority) = text.split_once("://")?;
         let uri: Uri = text.parse().ok()?;
         let parsed = uri.authority()?;
-        // What a browser would never send would never match.
         let default_port = match scheme {
             "http" => 80,
             "https" => 443,
             _ => return None,
         };
-        if parsed.as_str() != authority
-            || parsed.host().is_empty()
-            || authority.contains('@')
-            || authority.contains('*')
-            || parsed.port_u16() == Some(default_port)
-            || (authority.ends_with(':') || parsed.port().is_some() && parsed.port_u16().is_none())
-        {
+        // What a browser would never send would never match.
+        let as_sent = match parsed.port_u16() {
+            Some(port) if port == default_port => return None,
+            Some(port) => format!("{}:{port}", parsed.host()),
+            None => parsed.host().to_owned(),
+        };
+        if authority != as_sent || authority.is_empty() || authority.contains('*') {
             return None;
         }
         HeaderValue::from_str(&text).ok().map(Self)

@@ -13,7 +13,6 @@ mod token;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
@@ -40,7 +39,7 @@ use self::registry::{Registry, Standing};
 pub use self::session::{Ids, serve};
 use self::token::TokenKey;
 use crate::http::Origins;
-use crate::serve::upgrade;
+use crate::serve::{ConnectionPermit, upgrade};
 
 /// The name of the secret that signs connection tokens, shared by all nodes.
 const TOKEN_SECRET: &str = "connection-token";
@@ -78,16 +77,9 @@ async fn negotiation(State(hub): State<Hub>, request: Request) -> Response {
     .await
 }
 
-async fn connection(State(hub): State<Hub>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
-    let upgraded = hyper::upgrade::on(http::Request::from_parts(
-        {
-            let mut bare = http::Request::new(()).into_parts().0;
-            std::mem::swap(&mut bare.extensions, &mut parts.extensions);
-            bare
-        },
-        Body::empty(),
-    ));
+async fn connection(State(hub): State<Hub>, mut request: Request) -> Response {
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
     hub.answer(
         &parts,
         &[Method::GET, Method::POST, Method::DELETE],
@@ -245,6 +237,8 @@ impl Hub {
             public_id,
         };
         let chat = self.chat.clone();
+        // The stream outlives its HTTP connection, and its place among all connections with it.
+        let permit = parts.extensions.get::<ConnectionPermit>().cloned();
         tokio::spawn(async move {
             let Ok(upgraded) = upgraded.await else { return };
             match upgrade::tcp(upgraded) {
@@ -253,7 +247,7 @@ impl Hub {
                     serve(chat, caller, ids, hyper_util::rt::TokioIo::new(upgraded)).await
                 }
             }
-            drop(place);
+            drop((place, permit));
         });
         let headers = [
             (CONNECTION, "Upgrade"),
