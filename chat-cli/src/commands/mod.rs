@@ -15,7 +15,7 @@ mod tail;
 
 use self::context::Context;
 use crate::args::{Command, RoomAction, SessionAction};
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::settings::Settings;
 
@@ -35,7 +35,20 @@ pub(crate) async fn online(command: Command, settings: &Settings, output: &Outpu
     tokio::select! {
         biased;
         () = stop.asked() => Err(Failure::interrupted()),
-        result = Box::pin(dispatch(command, settings, output)) => result,
+        result = Box::pin(dispatch(command, settings, output)) => {
+            result.map_err(|failure| token_hint(failure, settings))
+        }
+    }
+}
+
+/// Under a token that was given, logging in would change nothing.
+fn token_hint(failure: Failure, settings: &Settings) -> Failure {
+    if settings.token.is_some() && failure.exit == Exit::Unauthenticated {
+        failure.with_hint(
+            "CHAT_TOKEN isn't valid, or not any more: set another, or unset it and log in",
+        )
+    } else {
+        failure
     }
 }
 

@@ -46,6 +46,21 @@ async fn who_is_not_logged_in_hears_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_is_what_the_hint_is_about() {
+    let world = World::new().await;
+    world
+        .refuses("GET", "/v1/users/me", 401, "token_expired")
+        .await;
+    assert_snapshot!(seen(world.chat_as_ann(&["whoami"])).await, @r"
+    exit 3
+    --- stdout
+    --- stderr
+    error[unauthenticated]: the session has ended: the access token was refused
+    hint: CHAT_TOKEN isn't valid, or not any more: set another, or unset it and log in
+    ");
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_unreachable() {
     let world = World::new().await;
     let uri = {

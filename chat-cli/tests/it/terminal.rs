@@ -44,3 +44,40 @@ async fn no_colour_reaches_a_pipe() {
         assert!(!text.contains('\x1b'), "{text}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_interrupts_what_is_waited_for() {
+    for signal in ["-INT", "-TERM"] {
+        let world = World::new().await;
+        let (asked, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        wiremock::Mock::given(wiremock::matchers::path("/v1/rooms/7"))
+            .respond_with(move |_: &wiremock::Request| {
+                let _ = asked.send(());
+                wiremock::ResponseTemplate::new(200).set_delay(std::time::Duration::from_secs(600))
+            })
+            .mount(&world.server)
+            .await;
+        let child = Command::new(assert_cmd::cargo::cargo_bin!("chat"))
+            .env_clear()
+            .env("HOME", world.home.path())
+            .env("CHAT_SERVER", world.server.uri())
+            .env("CHAT_TOKEN", "anns-token")
+            .args(["room", "show", "7"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        heard.recv().await.expect("the request came");
+        let killed = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(killed.expect("run").success());
+        let output = tokio::task::spawn_blocking(|| child.wait_with_output())
+            .await
+            .expect("joined")
+            .expect("ended");
+        assert_eq!(output.status.code(), Some(130), "{signal}");
+        assert!(output.stdout.is_empty() && output.stderr.is_empty());
+    }
+}
