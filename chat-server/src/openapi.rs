@@ -160,7 +160,11 @@ fn complete_operation(path: &str, operation: &mut Operation) {
 
     let mut codes = vec![ErrorCode::Internal, ErrorCode::Unavailable];
     if is_signed_in {
-        codes.extend([ErrorCode::Unauthenticated, ErrorCode::TokenExpired]);
+        codes.extend([
+            ErrorCode::Unauthenticated,
+            ErrorCode::TokenExpired,
+            ErrorCode::PayloadTooLarge,
+        ]);
     }
     if operation.request_body.is_some() {
         codes.extend([

@@ -145,6 +145,12 @@ fn unknown(name: &str, source: &Source) -> ConfigError {
         Source::Variable(name) => name.clone(),
         _ => name.to_owned(),
     };
+    if matches!(source, Source::Variable(_)) && is_of_kubernetes(name) {
+        return ConfigError::new(format!(
+            "{shown}: there is no such key ({source}): Kubernetes sets it for a Service that is named chat, unless the pod \
+             says `enableServiceLinks: false`"
+        ));
+    }
     let nearest = keys::ALL
         .iter()
         .map(|key| (strsim::damerau_levenshtein(key.name, name), key))
@@ -156,6 +162,11 @@ fn unknown(name: &str, source: &Source) -> ConfigError {
         (None, _) => "`chat-server config` lists all keys".to_owned(),
     };
     ConfigError::new(format!("{shown}: there is no such key ({source}): {hint}"))
+}
+
+/// Whether a variable looks like one that tells a pod where the Service `chat` is.
+fn is_of_kubernetes(name: &str) -> bool {
+    name == "port" || name.starts_with("port_") || name.starts_with("service_")
 }
 
 /// The variables that begin with `CHAT_`, by key name.

@@ -5,6 +5,7 @@ use chat_core::auth;
 use chat_core::service::Chat;
 use http::request::Parts;
 
+use super::extract;
 use super::problem::HttpError;
 
 /// Who is asking; 401 if nobody is. A handler that needs it takes it first, so that strangers are told nothing else.
@@ -18,6 +19,9 @@ where
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
-        Ok(Self(Chat::from_ref(state).authenticate(parts).await?))
+        let caller = Chat::from_ref(state).authenticate(parts).await?;
+        // Calls that read no body take none of any size.
+        extract::check_length(&parts.headers)?;
+        Ok(Self(caller))
     }
 }

@@ -75,20 +75,24 @@ fn is_json(headers: &HeaderMap) -> bool {
     is_json && !compressed
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, HttpError> {
-    let too_large = || {
-        HttpError::new(
-            ErrorCode::PayloadTooLarge,
-            format!("a body has at most {} bytes", limits::REST_BODY_BYTES),
-        )
-    };
+/// Refuses a body that is said to be too long, whether it is read or not.
+pub(super) fn check_length(headers: &HeaderMap) -> Result<(), HttpError> {
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-    if length
-        .and_then(|l| l.parse::<u64>().ok())
-        .is_some_and(|l| l > limits::REST_BODY_BYTES as u64)
-    {
-        return Err(too_large());
+    match length.map(str::parse::<u64>) {
+        Some(Ok(length)) if length > limits::REST_BODY_BYTES as u64 => Err(too_large()),
+        _ => Ok(()),
     }
+}
+
+fn too_large() -> HttpError {
+    HttpError::new(
+        ErrorCode::PayloadTooLarge,
+        format!("a body has at most {} bytes", limits::REST_BODY_BYTES),
+    )
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, HttpError> {
+    check_length(headers)?;
     let body = Limited::new(body, limits::REST_BODY_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -117,6 +117,14 @@ fn an_unknown_key_stops_the_start_and_names_its_neighbour() {
 }
 
 #[test]
+fn variables_that_kubernetes_sets_are_explained() {
+    for name in ["CHAT_SERVICE_HOST", "CHAT_PORT", "CHAT_PORT_80_TCP_ADDR"] {
+        let error = load(&[(name, "tcp://10.0.0.1:80")]).expect_err(name);
+        assert!(error.contains("enableServiceLinks"), "{error}");
+    }
+}
+
+#[test]
 fn the_clients_variables_and_those_of_others_are_left_alone() {
     let others = [
         ("CHAT_SERVER", "x"),

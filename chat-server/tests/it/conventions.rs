@@ -190,6 +190,11 @@ async fn a_body_has_at_most_64_kib() {
         .await
         .problem(413, "payload_too_large")
         .await;
+    let mia = server.user("mia").await;
+    send(&mia, "/v1/auth/logout", None, padded(65_537))
+        .await
+        .problem(413, "payload_too_large")
+        .await;
     // Without a length the bytes are counted as they come.
     let chunks =
         futures_util::stream::iter((0..70).map(|_| Ok::<_, std::io::Error>("y".repeat(1024))));
