@@ -11,7 +11,7 @@ use super::writer::Reply;
 pub enum Fault {
     /// Completions take a way of their own, through a task, and may come after later events.
     ReplyByOneshot,
-    /// A connection that enters trusts what it read, whatever it has seen since; and no one is taken out of a room.
+    /// A connection that enters trusts what it read, whatever happened until it was registered.
     StaleMembership,
     /// Sends lose their `clientMessageId` before they are stored.
     NoDuplicateCheck,
@@ -66,23 +66,25 @@ pub(super) fn before_delivery(
     }
 }
 
-pub(super) fn before_publish(
-    fault: Option<Fault>,
-    events: Vec<Event>,
-    highest: &mut i64,
-) -> Vec<Event> {
-    if fault != Some(Fault::RelayByInsertionNumber) {
-        return events;
-    }
-    let number = |event: &Event| match event {
+/// The number that an event's row was inserted under; messages alone have one.
+const fn number(event: &Event) -> Option<i64> {
+    match event {
         Event::MessageCreated(message) => Some(message.id.0),
         _ => None,
-    };
-    let newest = events.iter().filter_map(number).max().unwrap_or(*highest);
-    let events = events
-        .into_iter()
-        .filter(|e| number(e).is_none_or(|n| n > *highest))
-        .collect();
-    *highest = newest.max(*highest);
+    }
+}
+
+pub(super) fn before_publish(
+    fault: Option<Fault>,
+    mut events: Vec<Event>,
+    highest: i64,
+) -> Vec<Event> {
+    if fault == Some(Fault::RelayByInsertionNumber) {
+        events.retain(|e| number(e).is_none_or(|n| n > highest));
+    }
     events
+}
+
+pub(super) fn after_publish(events: &[Event], highest: &mut i64) {
+    *highest = events.iter().filter_map(number).fold(*highest, i64::max);
 }

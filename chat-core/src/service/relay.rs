@@ -79,8 +79,10 @@ impl Relay {
         }
         let published: Vec<_> = events.iter().map(|e| (e.room_id(), e.seq())).collect();
         #[cfg(feature = "testing")]
-        let events = super::faults::before_publish(self.fault, events, highest);
+        let events = super::faults::before_publish(self.fault, events, *highest);
         self.bus.publish(&events).await?;
+        #[cfg(feature = "testing")]
+        super::faults::after_publish(&events, highest);
         self.store.outbox_delete(&published).await?;
         Ok(true)
     }

@@ -1,0 +1,79 @@
+//! The bus of a run, with a record of all that the nodes published: from outside, the only view of every event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chat_core::bus::{BusError, EventBus, FaultyBus, Subscription};
+use chat_core::model::{Event, RoomId, Seq};
+
+/// Events by their places.
+pub(crate) type Published = BTreeMap<(RoomId, Seq), Event>;
+
+/// A [`FaultyBus`] that remembers what it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordingBus {
+    bus: FaultyBus,
+    record: Arc<Mutex<Record>>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    published: Published,
+    /// The places of those whose publication succeeded.
+    acknowledged: BTreeSet<(RoomId, Seq)>,
+    /// Places at which two different events were published.
+    clashes: Vec<(RoomId, Seq)>,
+}
+
+impl RecordingBus {
+    pub(crate) fn new(bus: FaultyBus) -> Self {
+        Self {
+            bus,
+            record: Arc::default(),
+        }
+    }
+
+    /// What was published so far, also where the bus refused.
+    pub(crate) fn published(&self) -> Published {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.published.clone()
+    }
+
+    /// The places of those that the bus said it has.
+    pub(crate) fn acknowledged(&self) -> BTreeSet<(RoomId, Seq)> {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.acknowledged.clone()
+    }
+
+    /// Places at which two different events were published.
+    pub(crate) fn clashes(&self) -> Vec<(RoomId, Seq)> {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.clashes.clone()
+    }
+}
+
+#[async_trait]
+impl EventBus for RecordingBus {
+    async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
+        {
+            let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+            for event in events {
+                let place = (event.room_id(), event.seq());
+                let before = record.published.insert(place, event.clone());
+                if before.is_some_and(|before| before != *event) {
+                    record.clashes.push(place);
+                }
+            }
+        }
+        self.bus.publish(events).await?;
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = events.iter().map(|e| (e.room_id(), e.seq()));
+        record.acknowledged.extend(places);
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
+        self.bus.subscribe().await
+    }
+}
