@@ -1,6 +1,6 @@
 //! The hub: SignalR's endpoints, and the sessions behind them (`signalr.md` of the contract).
 //!
-//! [`routes`] answers negotiation and opens connections; [`serve`] runs one over any stream. Refusals on hub paths are
+//! `routes` answers negotiation and opens connections; [`serve`] runs one over any stream. Refusals on hub paths are
 //! `text/plain`, one line `<code>: <detail>`.
 
 mod dispatch;
@@ -244,7 +244,7 @@ impl Hub {
             match upgrade::tcp(upgraded) {
                 Ok((stream, read)) => session::serve_tcp(chat, caller, ids, stream, &read).await,
                 Err(upgraded) => {
-                    serve(chat, caller, ids, hyper_util::rt::TokioIo::new(upgraded)).await
+                    serve(chat, caller, ids, hyper_util::rt::TokioIo::new(upgraded)).await;
                 }
             }
             drop((place, permit));

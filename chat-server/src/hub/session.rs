@@ -54,7 +54,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
-    Box::pin(run(chat, caller, ids, read, write, &[], |write| Err(write))).await;
+    Box::pin(run(chat, caller, ids, read, write, &[], Err)).await;
 }
 
 /// Runs a hub connection over plain TCP, which the fan-out writes to directly. `read` was read beyond the upgrade.
