@@ -5,43 +5,52 @@
 use super::super::{Reader, StoreError};
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::{MemberRow, MessageRow, join_erasure, json, member, message_json, page, reason};
+use super::rows::{
+    MemberRow, MessageRow, join_erasure, json, member, message_array, message_columns, page, reason,
+};
 use crate::model::{Event, Role, Room, RoomId, Seq, Timestamp, UserId};
 use crate::protocol::rest::{Changes, Page};
 
-/// `$1`: the room, `$2`: the place, `$3`: at most so many of each kind, `$4`: the member who reads, null for a node.
+/// `$1`: the room, `$2`: the place, `$3`: one less than to read of each kind, `$4`: the member who reads, null for a node.
 pub(super) const CHANGES: &str = concat!(
     "SELECT r.name, r.created_at, r.member_count, r.seq, r.renamed_seq, r.pruned_seq, r.deleted_seq,
     (
         -- as they were sent
-        SELECT json_group_array(json(message)) FROM (
-            SELECT ", message_json!(), " AS message
+        SELECT json_group_array(",
+    message_array!(),
+    ") FROM (
+            SELECT ",
+    message_columns!(),
+    "
             FROM messages m", join_erasure!(), "
-            WHERE m.room_id = $1 AND m.seq > $2 AND m.changed_seq = m.seq ORDER BY m.seq LIMIT $3
+            WHERE m.room_id = $1 AND m.seq > $2 AND m.changed_seq = m.seq ORDER BY m.seq LIMIT $3 + 1
         )
     ),
     (
         -- edited or deleted since
-        SELECT json_group_array(json(message)) FROM (
-            SELECT ", message_json!(), " AS message
+        SELECT json_group_array(",
+    message_array!(),
+    ") FROM (
+            SELECT ",
+    message_columns!(),
+    "
             FROM messages m", join_erasure!(), "
-            WHERE m.room_id = $1 AND m.changed_seq > $2 AND m.changed_seq > m.seq ORDER BY m.changed_seq LIMIT $3
+            WHERE m.room_id = $1 AND m.changed_seq > $2 AND m.changed_seq > m.seq ORDER BY m.changed_seq LIMIT $3 + 1
         )
     ),
     (
-        SELECT json_group_array(json(member)) FROM (
-            SELECT json_array(
-                m.changed_seq, m.joined_seq, m.left_seq, m.left_reason,
-                json_array(m.user_id, u.username, m.is_admin, m.joined_at)
-            ) AS member
+        SELECT json_group_array(json_array(
+            changed_seq, joined_seq, left_seq, left_reason, json_array(user_id, username, is_admin, joined_at)
+        )) FROM (
+            SELECT m.changed_seq, m.joined_seq, m.left_seq, m.left_reason, m.user_id, u.username, m.is_admin, m.joined_at
             FROM members m JOIN users u ON u.id = m.user_id
-            WHERE m.room_id = $1 AND m.changed_seq > $2 ORDER BY m.changed_seq LIMIT $3
+            WHERE m.room_id = $1 AND m.changed_seq > $2 ORDER BY m.changed_seq LIMIT $3 + 1
         )
     ),
     (
-        SELECT json_group_array(json(change)) FROM (
-            SELECT json_array(seq, sender_id) AS change FROM bulk_changes
-            WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+        SELECT json_group_array(json_array(seq, sender_id)) FROM (
+            SELECT seq, sender_id FROM bulk_changes
+            WHERE room_id = $1 AND seq > $2 ORDER BY seq LIMIT $3 + 1
         )
     )
     FROM rooms r
@@ -75,7 +84,7 @@ pub(super) async fn read(
             sqlx::query(CHANGES)
                 .bind(room.0)
                 .bind(since.0)
-                .bind(limit.saturating_add(1))
+                .bind(limit)
                 .bind(member),
         )
         .await?;

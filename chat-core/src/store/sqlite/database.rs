@@ -15,6 +15,9 @@ use super::fault::Fault;
 const READERS: usize = 4;
 
 /// A statement with its parameters.
+///
+/// Parameters are written `$1`, not `?1`: of several statements in one text, sqlx binds `$1` of each to the first value. And
+/// no LIMIT is a parameter alone (`$1 + 0` does): SQLite plans by its value, so that it would parse and plan anew each time.
 pub(super) type Statement<'q> = Query<'q, sqlx::Sqlite, SqliteArguments>;
 
 /// The connections to one file.

@@ -157,7 +157,7 @@ const PAGE: &str = concat!(
              SELECT id, created_at, expires_at, max_uses, uses FROM invites
              WHERE room_id = $1 AND id > $4 AND ",
     is_open!(),
-    "        ORDER BY id LIMIT $5
+    "        ORDER BY id LIMIT $5 + 1
          )
      )
      FROM members WHERE room_id = $1 AND user_id = $3 AND left_seq IS NULL"
@@ -178,7 +178,7 @@ pub(super) async fn read_page(
                 .bind(at.as_millis())
                 .bind(caller.0)
                 .bind(after.map_or(i64::MIN, |id| id.0))
-                .bind(limit.saturating_add(1)),
+                .bind(limit),
         )
         .await?;
     let text = match row {

@@ -318,7 +318,7 @@ pub(super) const PAGE: &str = "SELECT (
             SELECT m.user_id, u.username, m.is_admin, m.joined_at
             FROM members m JOIN users u ON u.id = m.user_id
             WHERE m.room_id = $1 AND m.user_id > $3 AND m.left_seq IS NULL
-            ORDER BY m.user_id LIMIT $4
+            ORDER BY m.user_id LIMIT $4 + 1
         )
     )
     FROM members WHERE room_id = $1 AND user_id = $2 AND left_seq IS NULL";
@@ -336,7 +336,7 @@ pub(super) async fn read_page(
                 .bind(room.0)
                 .bind(caller.0)
                 .bind(after.map_or(i64::MIN, |id| id.0))
-                .bind(limit.saturating_add(1)),
+                .bind(limit),
         )
         .await?;
     let Some((text,)) = row else { return Ok(None) };

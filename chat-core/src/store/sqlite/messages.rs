@@ -3,25 +3,25 @@
 use super::super::{Position, StoreError};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{MessageRow, join_erasure, json, message_json, page};
+use super::rows::{MessageRow, join_erasure, json, message_array, message_json, page};
 use crate::model::{Message, MessageId, RoomId, UserId};
 use crate::protocol::rest::Page;
 
-/// One row if the caller `$2` is in the room `$1`, and what `from` adds is there: a JSON array of at most `$3` messages that
-/// aren't deleted. The check for bulk deletions is asked per message only while the room has any to be scrubbed.
+/// One row if the caller `$2` is in the room `$1`, and what `from` adds is there: a JSON array of at most `$3` messages, and
+/// one more to tell that there is, that aren't deleted. The check for bulk deletions is asked per message only while the room has any to be scrubbed.
 macro_rules! history {
     ($from:literal, $and:literal, $order:literal) => {
         concat!(
             "SELECT (
-                 SELECT json_group_array(json_array(id, seq, changed_seq, sender_id, sent_at, edited_at, NULL,
-                     client_message_id, content)) FROM (
-                     SELECT id, seq, changed_seq, sender_id, sent_at, edited_at, client_message_id, content
+                 SELECT json_group_array(", message_array!(), ") FROM (
+                     SELECT id, seq, changed_seq, sender_id, sent_at, edited_at, NULL AS deleted_at,
+                         client_message_id, content
                      FROM messages h
                      WHERE h.room_id = $1 AND h.deleted_at IS NULL ", $and, "
                      AND (NOT EXISTS (SELECT 1 FROM erasures WHERE room_id = $1) OR NOT EXISTS (
                          SELECT 1 FROM erasures e
                          WHERE e.room_id = $1 AND e.sender_id = h.sender_id AND h.seq < e.seq))
-                     ORDER BY h.seq ", $order, " LIMIT $3
+                     ORDER BY h.seq ", $order, " LIMIT $3 + 1
                  )
              )
              FROM members b ", $from, "
@@ -56,10 +56,7 @@ pub(super) async fn read_page(
         Position::After(_) => (sqlx::query(AFTER), false),
         Position::AfterSeq(_) => (sqlx::query(AFTER_SEQ), false),
     };
-    let statement = statement
-        .bind(room.0)
-        .bind(caller.0)
-        .bind(limit.saturating_add(1));
+    let statement = statement.bind(room.0).bind(caller.0).bind(limit);
     let statement = match position {
         Position::Newest => statement,
         Position::Before(id) | Position::After(id) => statement.bind(id.0),

@@ -41,9 +41,11 @@ pub(super) async fn read(
 ) -> Result<Vec<Event>, StoreError> {
     let rows: Vec<(String,)> = database
         .rows(
-            sqlx::query("SELECT event FROM outbox WHERE node = $1 ORDER BY room_id, seq LIMIT $2")
-                .bind(node.0)
-                .bind(limit),
+            sqlx::query(
+                "SELECT event FROM outbox WHERE node = $1 ORDER BY room_id, seq LIMIT $2 + 0",
+            )
+            .bind(node.0)
+            .bind(limit),
         )
         .await?;
     rows.iter()

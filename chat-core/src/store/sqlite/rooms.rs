@@ -77,7 +77,7 @@ macro_rules! select_rooms {
 
 const PAGE: &str = concat!(
     select_rooms!(),
-    " AND m.room_id > $2 ORDER BY m.room_id LIMIT $3"
+    " AND m.room_id > $2 ORDER BY m.room_id LIMIT $3 + 1"
 );
 const ONE: &str = concat!(select_rooms!(), " AND m.room_id = $2");
 
@@ -92,7 +92,7 @@ pub(super) async fn read_page(
             sqlx::query(PAGE)
                 .bind(user.0)
                 .bind(after.map_or(i64::MIN, |id| id.0))
-                .bind(limit.saturating_add(1)),
+                .bind(limit),
         )
         .await?;
     Ok(page(rows.into_iter().map(room).collect(), limit))

@@ -20,6 +20,22 @@ macro_rules! message_json {
     };
 }
 
+/// The same in two steps, for a list: the columns that the rows are picked with …
+macro_rules! message_columns {
+    () => {
+        "m.id, m.seq, m.changed_seq, m.sender_id, m.sent_at, m.edited_at, \
+         coalesce(m.deleted_at, e.erased_at) AS deleted_at, m.client_message_id, \
+         iif(e.seq IS NULL, m.content, '') AS content"
+    };
+}
+
+/// … and, of those picked, the array.
+macro_rules! message_array {
+    () => {
+        "json_array(id, seq, changed_seq, sender_id, sent_at, edited_at, deleted_at, client_message_id, content)"
+    };
+}
+
 /// Joins to a message `m` the bulk deletion that took it, where its row is not scrubbed yet.
 macro_rules! join_erasure {
     () => {
@@ -27,7 +43,7 @@ macro_rules! join_erasure {
     };
 }
 
-pub(super) use {join_erasure, message_json};
+pub(super) use {join_erasure, message_array, message_columns, message_json};
 
 /// What [`message_json`] writes.
 #[derive(Deserialize)]

@@ -221,12 +221,12 @@ pub(super) async fn read_page(
             sqlx::query(
                 "SELECT id, device, created_at, last_used_at FROM sessions
                  WHERE user_id = $1 AND id > $2 AND ended_at IS NULL AND expires_at > $3
-                 ORDER BY id LIMIT $4",
+                 ORDER BY id LIMIT $4 + 1",
             )
             .bind(user.0)
             .bind(after.map_or(i64::MIN, |id| id.0))
             .bind(at.as_millis())
-            .bind(limit.saturating_add(1)),
+            .bind(limit),
         )
         .await?;
     let sessions = rows

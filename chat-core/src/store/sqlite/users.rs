@@ -192,7 +192,8 @@ async fn delete_in(
 pub(super) async fn jobs(database: &Database, limit: i64) -> Result<Vec<Job>, StoreError> {
     let rows: Vec<(i64, i64, String)> = database
         .rows(
-            sqlx::query("SELECT room_id, user_id, kind FROM jobs ORDER BY id LIMIT $1").bind(limit),
+            sqlx::query("SELECT room_id, user_id, kind FROM jobs ORDER BY id LIMIT $1 + 0")
+                .bind(limit),
         )
         .await?;
     Ok(rows
