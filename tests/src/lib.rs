@@ -1,1 +1,13 @@
-//! x
+//! The harness of the end-to-end tests: the real server as a process of its own, on a port that it picks and a database of
+//! its own, and what its users hold: calls over REST and the hub as raw records, so that tests see what is on the wire.
+
+mod binary;
+mod hub;
+mod people;
+mod rest;
+mod server;
+
+pub use hub::{Completion, Hub, WITHIN, text_of};
+pub use people::{PASSWORD, Person};
+pub use rest::{Answer, Api};
+pub use server::{Ended, Server, ServerBuilder};

@@ -1,0 +1,142 @@
+//! How connections end, and what is said before.
+
+use std::time::Duration;
+
+use chat_tests::{Hub, PASSWORD, Server};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn a_clients_close_is_answered_and_a_close_frame_echoed() {
+    let server = Server::start().await;
+    let ann = server.person("ann").await;
+    for close in [
+        json!({"type": 7}),
+        json!({"type": 7, "allowReconnect": false}),
+        json!({"type": 7, "error": "done"}),
+    ] {
+        let mut hub = Hub::connect(&ann).await;
+        hub.send_record(&close).await.unwrap();
+        hub.closes(None, json!({"type": 7})).await;
+    }
+    let mut hub = Hub::connect(&ann).await;
+    hub.send_frame(Message::Close(None)).await.unwrap();
+    assert_eq!(hub.next().await, None);
+}
+
+#[tokio::test]
+async fn a_stopping_server_says_so_to_every_connection_finishes_and_ends_well() {
+    let mut server = Server::builder()
+        .set("CHAT_DRAIN_SECONDS", "2")
+        .start()
+        .await;
+    let (ann, bob) = (server.person("ann").await, server.person("bob").await);
+    let room = ann.room_with("room", &[&bob]).await;
+    let mut hubs = [Hub::connect(&ann).await, Hub::connect(&bob).await];
+    let send = json!({"roomId": room, "content": "before the end"});
+    hubs[0].invoke("SendMessage", send).await.unwrap();
+    hubs[1].event("MessageCreated").await;
+    server.terminate();
+    for hub in &mut hubs {
+        hub.closes(Some("draining"), json!({"type": 7, "allowReconnect": true}))
+            .await;
+    }
+    assert!(server.ended().await.success());
+    server.restart().await;
+    let ann = ann.at(server.url());
+    assert_eq!(
+        ann.changes(room, 2).await["items"][0]["content"],
+        "before the end"
+    );
+}
+
+#[tokio::test]
+async fn a_logout_closes_the_sessions_sockets_at_once_and_no_others() {
+    let server = Server::start().await;
+    let ann = server.person("ann").await;
+    let again = ann.again().await;
+    let mut ended = Hub::connect(&ann).await;
+    let mut lives = Hub::connect(&again).await;
+    ann.api.post_empty("/v1/auth/logout").await.with(204);
+    ended.closes(Some("sessionEnded"), json!({"type": 7})).await;
+    lives.is_quiet().await;
+
+    // From afar: the session is ended by another one.
+    let third = ann.again().await;
+    let mut far = Hub::connect(&third).await;
+    let sessions = third.api.get("/v1/auth/sessions").await.with(200);
+    let current = sessions["items"].as_array().unwrap();
+    let current = current.iter().find(|s| s["current"] == true).unwrap();
+    again
+        .api
+        .delete(&format!("/v1/auth/sessions/{}", current["id"]))
+        .await
+        .with(204);
+    far.closes(Some("sessionEnded"), json!({"type": 7})).await;
+    lives.is_quiet().await;
+}
+
+#[tokio::test]
+async fn a_new_password_closes_the_sockets_of_every_other_session() {
+    let server = Server::start().await;
+    let ann = server.person("ann").await;
+    let again = ann.again().await;
+    let mut here = Hub::connect(&ann).await;
+    let mut there = Hub::connect(&again).await;
+    let change = json!({"currentPassword": PASSWORD, "newPassword": "another password"});
+    ann.api.post("/v1/auth/password", &change).await.with(204);
+    there.closes(Some("sessionEnded"), json!({"type": 7})).await;
+    here.is_quiet().await;
+}
+
+#[tokio::test]
+async fn a_deleted_users_sockets_close_and_the_others_are_told() {
+    let server = Server::start().await;
+    let (ann, bob) = (server.person("ann").await, server.person("bob").await);
+    let room = ann.room_with("room", &[&bob]).await;
+    bob.say(room, "stays").await;
+    let mut gone = Hub::connect(&bob).await;
+    let mut other = Hub::connect(&ann).await;
+    let request = bob
+        .api
+        .request(reqwest::Method::DELETE, "/v1/users/me")
+        .json(&json!({"password": PASSWORD}));
+    chat_tests::Api::send(request).await.unwrap().with(204);
+    let left = json!({"roomId": room, "seq": 4, "userId": bob.id, "reason": "accountDeleted"});
+    assert_eq!(other.event("MemberLeft").await, left);
+    // Whether the room's last word came before the session's end is left open.
+    let mut last = gone.next().await.unwrap();
+    if last["target"] == "MemberLeft" {
+        last = gone.next().await.unwrap();
+    }
+    assert_eq!(
+        last["arguments"][0],
+        json!({"reason": "sessionEnded"}),
+        "{last}"
+    );
+    gone.closes(None, json!({"type": 7})).await;
+    bob.api
+        .get("/v1/users/me")
+        .await
+        .refused(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_connection_ends_soon_after_its_token() {
+    let server = Server::builder()
+        .set("CHAT_ACCESS_TOKEN_SECONDS", "1")
+        .start()
+        .await;
+    let ann = server.person("ann").await;
+    let mut hub = Hub::connect(&ann).await;
+    // Within its grace it is served still.
+    hub.is_quiet().await;
+    let closing = hub.next_within(Duration::from_secs(70)).await.unwrap();
+    assert_eq!(
+        closing["arguments"][0],
+        json!({"reason": "tokenExpired"}),
+        "{closing}"
+    );
+    hub.closes(None, json!({"type": 7, "allowReconnect": true}))
+        .await;
+}

@@ -1,0 +1,4 @@
+//! The promises against the real server: a module each.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod hub;
