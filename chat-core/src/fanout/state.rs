@@ -66,6 +66,8 @@ struct ActiveUser {
     rooms: BTreeSet<RoomId>,
     /// Joins (true) and leaves seen while a connection enters, with their places: newer than what it read, perhaps.
     seen: BTreeMap<RoomId, (Seq, bool)>,
+    /// Rooms that the user left, and where: the last one out is still told that the room is gone.
+    left: BTreeMap<RoomId, Seq>,
 }
 
 impl ActiveUser {
@@ -307,6 +309,27 @@ impl<'a> Pass<'a> {
             self.state.rooms.insert(room_id, active);
             self.join(room_id, member.user_id, seq, room);
         }
+        if matches!(event, Event::RoomDeleted { .. }) {
+            self.tell_last_out(room_id, &event);
+        }
+    }
+
+    /// Tells the one whose leaving emptied the room that it is gone.
+    fn tell_last_out(&mut self, room_id: RoomId, event: &Event) {
+        let mut told = Vec::new();
+        for user in self.state.users.values_mut() {
+            if let Some(left) = user.left.remove(&room_id)
+                && left.next() == event.seq()
+            {
+                told.extend(user.entered().cloned());
+            }
+        }
+        for connection in told {
+            let mut out = Vec::new();
+            let (target, argument) = (event.kind().target(), event.argument());
+            connection.wire().event(target, &argument, &mut out);
+            self.push(&connection, out.into());
+        }
     }
 
     fn complete(&mut self, room_id: RoomId, event: &Event, completes: Completes) {
@@ -399,6 +422,7 @@ impl<'a> Pass<'a> {
                 self.close_segment(room_id);
                 if let Some(user) = self.state.users.get_mut(&user) {
                     user.rooms.remove(&room_id);
+                    user.left.insert(room_id, seq);
                 }
                 self.state
                     .leave_room(room_id, |inside| inside.connection.user_id() != user);
@@ -442,6 +466,7 @@ impl<'a> Pass<'a> {
         };
         let connections = user.connections.clone();
         let entered: Vec<_> = user.entered().cloned().collect();
+        user.left.remove(&room_id);
         if !entered.is_empty() {
             user.rooms.insert(room_id);
         }

@@ -13,7 +13,7 @@ use chat_core::protocol::signalr::{Arguments, HubMessage};
 use chat_core::service::{Chat, Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// Calls of a connection that may be with the writer at once; more wait unread.
 const PIPELINE: u32 = 64;
@@ -31,7 +31,7 @@ pub(super) struct Dispatcher {
     /// The room of the calls that are with the writer.
     pipelined: Option<RoomId>,
     /// Streams under way, by their invocation's id.
-    streams: BTreeMap<String, AbortHandle>,
+    streams: BTreeMap<String, JoinHandle<()>>,
 }
 
 impl Drop for Dispatcher {
@@ -104,14 +104,15 @@ impl Dispatcher {
                 }
             }
             HubMessage::CancelInvocation { invocation_id } => {
-                if let Some(stream) = self.streams.remove(&*invocation_id)
-                    && !stream.is_finished()
-                {
+                if let Some(stream) = self.streams.remove(&*invocation_id) {
                     stream.abort();
-                    self.connection.send_record(|encoding, out| {
-                        encoding.completion_void(&invocation_id, out);
-                        Ok(())
-                    });
+                    // Only once it has stopped: its completion is the last that is sent of it.
+                    if stream.await.is_err() {
+                        self.connection.send_record(|encoding, out| {
+                            encoding.completion_void(&invocation_id, out);
+                            Ok(())
+                        });
+                    }
                 }
             }
             HubMessage::Close { .. } => {
@@ -234,7 +235,8 @@ impl Dispatcher {
         let now = self.chat.now();
         let expires_in = caller
             .expires_at
-            .map_or(i64::MAX, |at| at.as_seconds() - now.as_seconds());
+            // Whole seconds that are left for sure.
+            .map_or(i64::MAX, |at| (at.as_millis() - now.as_millis()) / 1000);
         self.caller = caller;
         Ok(hub::Authenticated {
             expires_in: expires_in.clamp(0, chat_core::model::MAX_INTEGER),
@@ -294,7 +296,7 @@ impl Dispatcher {
                 }
             }
         });
-        self.streams.insert(id, stream.abort_handle());
+        self.streams.insert(id, stream);
         Ok(())
     }
 
