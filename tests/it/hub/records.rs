@@ -30,10 +30,10 @@ async fn many_records_come_in_one_frame_and_one_record_in_many() {
     }
 
     // Far more than the limit of one record, in a single frame.
-    let frame: String = (0..2_000).map(|n| ping(&n.to_string())).collect();
+    let frame: String = (0..3_000).map(|n| ping(&n.to_string())).collect();
     assert!(frame.len() > 2 * 64 * 1024);
     hub.send_text(&frame).await.unwrap();
-    for n in 0..2_000 {
+    for n in 0..3_000 {
         hub.completion(&n.to_string()).await.unwrap();
     }
 }
