@@ -291,7 +291,16 @@ mod tests {
             assert_eq!(ids(&outbox).await, ["id-1"], "cut at {cut}");
             outbox.add(&[entry(3)]).await.expect("kept");
             drop(outbox);
-            assert_eq!(ids(&FileOutbox::new(&path)).await, ["id-1", "id-3"]);
+            let outbox = FileOutbox::new(&path);
+            assert_eq!(ids(&outbox).await, ["id-1", "id-3"]);
+            // Nor is anything left of it behind what is written next, however short that is.
+            drop(outbox);
+            fs::write(&path, &whole[..cut]).expect("writable");
+            FileOutbox::new(&path)
+                .remove(&["id-1".into()])
+                .await
+                .expect("forgotten");
+            assert!(ids(&FileOutbox::new(&path)).await.is_empty());
         }
     }
 

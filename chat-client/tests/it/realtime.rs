@@ -29,7 +29,9 @@ async fn connected(hub: &mut Hub) -> (Client, Connection, Peer) {
 }
 
 async fn next(connection: &mut Connection) -> ClientEvent {
-    connection.next().await.expect("an event")
+    // A client that tries for ever would keep the paused clock going for ever.
+    let next = tokio::time::timeout(Duration::from_secs(600), connection.next()).await;
+    next.expect("an event in time").expect("an event")
 }
 
 /// The places of the next `n` changes.
@@ -48,7 +50,6 @@ async fn until(
     what: impl FnMut(&ConnectionState) -> bool,
 ) -> ConnectionState {
     let mut state = connection.state();
-    // A client that tries for ever would keep the paused clock going for ever.
     let reached = tokio::time::timeout(Duration::from_secs(600), state.wait_for(what)).await;
     reached
         .expect("the state in time")
@@ -611,6 +612,28 @@ async fn an_application_that_is_behind_holds_up_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_application_that_slept_doesnt_take_the_server_for_silent() {
+    let mut hub = Hub::new();
+    let client = hub.builder().event_queue(1).build().unwrap();
+    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 0)]));
+    let mut connection = connection.unwrap();
+    for seq in 1..=10 {
+        peer.created(seq).await;
+    }
+    // Pings go out all the same.
+    let slept = peer.call_within(Duration::from_secs(120)).await;
+    assert!(slept.is_none());
+    assert!(peer.pings >= 8, "{} pings", peer.pings);
+    let expected: Vec<i64> = (1..=11).collect();
+    peer.created(11).await;
+    assert_eq!(places(&mut connection, 11).await, expected);
+    assert!(matches!(
+        *connection.state().borrow(),
+        ConnectionState::Connected
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_application_that_is_behind_still_gets_its_answers() {
     let mut hub = Hub::new();
     let client = hub.builder().event_queue(4).build().unwrap();
@@ -624,7 +647,9 @@ async fn an_application_that_is_behind_still_gets_its_answers() {
         }
         peer.stored(&call, 2_001).await;
     };
-    let (sent, ()) = tokio::join!(room.send("hello"), serve);
+    let both = async { tokio::join!(room.send("hello"), serve) };
+    let both = tokio::time::timeout(Duration::from_secs(600), both).await;
+    let (sent, ()) = both.expect("an answer");
     assert_eq!(sent.unwrap().seq, Seq(2_001));
     // What didn't fit is fetched once the application takes events again.
     let refill = async {

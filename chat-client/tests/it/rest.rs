@@ -8,6 +8,7 @@ use chat_client::protocol::rest::{ChangesQuery, ListQuery};
 use chat_client::{Client, Error};
 use futures_util::TryStreamExt as _;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wiremock::matchers::{query_param, query_param_is_missing};
 use wiremock::{Mock, ResponseTemplate};
 
@@ -254,6 +255,32 @@ async fn a_body_past_the_limit_is_not_read() {
         matches!(&error, Error::Malformed { what, .. } if what.contains("10000 bytes")),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_not_read_to_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::builder(&format!("http://{}", listener.local_addr().unwrap()));
+    let client = client
+        .access_token("t")
+        .retries(0)
+        .response_limit_bytes(1_000_000)
+        .build()
+        .unwrap();
+    let endless = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // A client takes no answer to what it hasn't asked yet.
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+        let mut written = stream.write_all(head.as_bytes()).await;
+        while written.is_ok() {
+            written = stream.write_all(chunk.as_bytes()).await;
+        }
+    };
+    let (error, ()) = tokio::join!(client.me(), endless);
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error:?}");
 }
 
 #[tokio::test]
