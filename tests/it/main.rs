@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod authorisation;
+mod bad_input;
 mod hub;
 mod kill;
 mod promises;
