@@ -209,6 +209,7 @@ impl Store for Audited {
 #[derive(Debug)]
 struct Terminal;
 
+#[allow(clippy::print_stderr)] // what an example shows
 impl Audit for Terminal {
     fn line(&self, at: Timestamp, event: &Event) {
         eprintln!(

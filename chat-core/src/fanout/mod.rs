@@ -1,8 +1,8 @@
 //! Fan-out: from committed events to the connections of those who are in the room.
 //!
-//! [`Fanout::deliver`] is the only way in, for local, remote and hole-filled events alike; it is idempotent by
-//! `(room, seq)`. Per room a batch becomes one segment, encoded once for each kind of wire ([`segment`]); each member's
-//! queue gets one reference to it ([`connection`]); then one task a core writes what is queued ([`flush`]). Who is in a room
+//! `deliver` is the only way in, for local, remote and hole-filled events alike; it is idempotent by
+//! `(room, seq)`. Per room a batch becomes one segment, encoded once for each kind of wire (`segment`); each member's
+//! queue gets one reference to it (`connection`); then one task a core writes what is queued (`flush`). Who is in a room
 //! changes here by the events themselves: `MemberJoined` before what follows it, `MemberLeft` after it was sent.
 //!
 //! The state is behind one mutex that is held for a batch and never across an await.

@@ -252,7 +252,7 @@ impl<'a> Pass<'a> {
         let (room_id, seq) = (event.room_id(), event.seq());
         self.note(&event);
         let Some(active) = self.state.rooms.get_mut(&room_id) else {
-            return self.offer_inactive(event, completes, room);
+            return self.offer_inactive(&event, completes, room);
         };
         match active.order.place(seq) {
             Place::Next => {
@@ -285,15 +285,15 @@ impl<'a> Pass<'a> {
     /// An event of a room that nobody here is in: it matters to the one who joins, and to the one who called.
     fn offer_inactive(
         &mut self,
-        event: Event,
+        event: &Event,
         completes: Option<Completes>,
         room: Option<Box<Room>>,
     ) {
         let (room_id, seq) = (event.room_id(), event.seq());
         if let Some(completes) = completes {
-            self.complete(room_id, &event, completes);
+            self.complete(room_id, event, completes);
         }
-        if let Event::MemberJoined { member, .. } = &event
+        if let Event::MemberJoined { member, .. } = event
             && self
                 .state
                 .users

@@ -92,7 +92,6 @@ impl fmt::Debug for Inner {
 
 impl Chat {
     /// Starts from here: a builder that wants at least a store and an authenticator.
-    #[must_use]
     pub fn builder() -> ChatBuilder {
         ChatBuilder::default()
     }
