@@ -1,7 +1,7 @@
 //! Chat in a terminal: what the command `chat` does.
 //!
 //! [`main`] parses ([`args`]), resolves what holds for this run (flags, environment, configuration), runs one command over
-//! the SDK and ends with an [`Exit`](exit::Exit). Results go to standard output, all else to standard error.
+//! the SDK and ends with an [`Exit`]. Results go to standard output, all else to standard error.
 
 pub mod args;
 mod commands;
