@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Semaphore, SemaphorePermit};
 
 use super::super::StoreError;
 use super::fault::Fault;
+use super::sends;
 
 /// Reads at once. Each has a connection with a thread and a page cache of its own; SQLite reads are short.
 const READERS: usize = 4;
@@ -63,7 +64,9 @@ impl Database {
         }
         let connection = match slot.take() {
             Some(connection) => connection,
-            None => self.write_options.connect().await.map_err(unchanged)?,
+            None => connect_writer(&self.write_options)
+                .await
+                .map_err(unchanged)?,
         };
         Ok(Transaction { slot, connection })
     }
@@ -149,6 +152,17 @@ impl Database {
             None => Ok(()),
         }
     }
+}
+
+/// Opens the connection that writes.
+pub(super) async fn connect_writer(
+    options: &SqliteConnectOptions,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    sqlx::query(sends::CREATE_RUN)
+        .execute(&mut connection)
+        .await?;
+    Ok(connection)
 }
 
 fn unchanged(error: sqlx::Error) -> StoreError {

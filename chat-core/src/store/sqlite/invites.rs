@@ -151,7 +151,7 @@ pub(super) async fn room(
 type InviteRow = (i64, i64, i64, Option<i64>, i64);
 
 /// One row if the caller is in the room: its role, and a JSON array of [`InviteRow`]s.
-const PAGE: &str = concat!(
+pub(super) const PAGE: &str = concat!(
     "SELECT is_admin, (
          SELECT json_group_array(json_array(id, created_at, expires_at, max_uses, uses)) FROM (
              SELECT id, created_at, expires_at, max_uses, uses FROM invites

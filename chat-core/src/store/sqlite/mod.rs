@@ -20,6 +20,8 @@ mod secrets;
 mod sends;
 mod sessions;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use std::path::Path;

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 
 use super::super::BoxError;
-use super::database::Database;
+use super::database::{Database, connect_writer};
 use super::fault::primary_code;
 
 /// What stands in a database's header to say whose it is: `chat`.
@@ -112,6 +112,7 @@ pub(super) async fn open(path: &Path) -> Result<Database, OpenError> {
         .synchronous(SqliteSynchronous::Full) // a commit is on disk before it is answered
         .pragma("cache_size", "-32768") // KiB
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("temp_store", "MEMORY")
         .pragma("secure_delete", "FAST") // zeroes deleted content where that costs no further page
         .thread_name(|_| "sqlite-writer".to_owned());
     let read_options = options
@@ -119,8 +120,7 @@ pub(super) async fn open(path: &Path) -> Result<Database, OpenError> {
         .pragma("query_only", "ON")
         .thread_name(|n| format!("sqlite-reader-{n}"));
 
-    let mut writer = write_options
-        .connect()
+    let mut writer = connect_writer(&write_options)
         .await
         .map_err(|e| open_error(path, e))?;
     if fresh {

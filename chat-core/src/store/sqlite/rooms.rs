@@ -75,11 +75,11 @@ macro_rules! select_rooms {
     };
 }
 
-const PAGE: &str = concat!(
+pub(super) const PAGE: &str = concat!(
     select_rooms!(),
     " AND m.room_id > $2 ORDER BY m.room_id LIMIT $3 + 1"
 );
-const ONE: &str = concat!(select_rooms!(), " AND m.room_id = $2");
+pub(super) const ONE: &str = concat!(select_rooms!(), " AND m.room_id = $2");
 
 pub(super) async fn read_page(
     database: &Database,
@@ -109,10 +109,11 @@ pub(super) async fn read(
     Ok(row.map(room))
 }
 
-const MEMBERSHIPS: &str = "SELECT json_group_array(json_array(r.id, r.seq) ORDER BY r.id)
+pub(super) const MEMBERSHIPS: &str =
+    "SELECT json_group_array(json_array(r.id, r.seq) ORDER BY r.id)
     FROM members m JOIN rooms r ON r.id = m.room_id
     WHERE m.user_id = $1 AND m.left_seq IS NULL";
-const HEADS: &str = "SELECT json_group_array(json_array(r.id, r.seq))
+pub(super) const HEADS: &str = "SELECT json_group_array(json_array(r.id, r.seq))
     FROM json_each($1) i CROSS JOIN rooms r ON r.id = i.value";
 
 pub(super) async fn memberships(

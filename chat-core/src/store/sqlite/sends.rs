@@ -66,18 +66,27 @@ macro_rules! look {
     };
 }
 
-/// `$1`: `[[room, seq, id, sender, clientMessageId, content]…]`, `$2`: the time, `$3`: `[[room, head]…]`, `$4`: the last id.
+/// Where a run stands between JSON and the tables, in the memory of the write connection.
 ///
-/// OR ROLLBACK, because a failure ends the batch anyway: under the default, OR ABORT, SQLite keeps a copy of each page that a
-/// statement touches, in a temporary file beyond 64 KiB, which is a fifth of the work.
+/// An INSERT of many rows that calls a function might fail halfway, for all SQLite knows, so it keeps copies of the pages that
+/// it touches, beyond 64 KiB in a temporary file. From here rows go into the tables without a function, and OR ROLLBACK says
+/// that a failure ends the transaction anyway.
+pub(super) const CREATE_RUN: &str = "CREATE TEMP TABLE run (
+    room_id INTEGER, seq INTEGER, id INTEGER, sender_id INTEGER, client_message_id TEXT, content TEXT
+)";
+
+/// `$1`: `[[room, seq, id, sender, clientMessageId, content]…]`, `$2`: the time, `$3`: `[[room, head]…]`, `$4`: the last id.
 macro_rules! insert {
     () => {
-        "INSERT OR ROLLBACK INTO messages (room_id, seq, id, sender_id, changed_seq, sent_at, client_message_id, content)
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 1, $2, value ->> 4, value ->> 5
-         FROM json_each($1);
+        "INSERT INTO run
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each($1);
+         INSERT OR ROLLBACK INTO messages
+             (room_id, seq, id, sender_id, changed_seq, sent_at, client_message_id, content)
+         SELECT room_id, seq, id, sender_id, seq, $2, client_message_id, content FROM run;
          INSERT OR ROLLBACK INTO message_places (id, room_id, seq, sent_at)
-         SELECT value ->> 2, value ->> 0, value ->> 1, $2 FROM json_each($1);
-         UPDATE OR ROLLBACK rooms SET seq = h.value ->> 1 FROM json_each($3) h WHERE rooms.id = h.value ->> 0;
+         SELECT id, room_id, seq, $2 FROM run;
+         DELETE FROM run;
+         UPDATE rooms SET seq = h.value ->> 1 FROM json_each($3) h WHERE rooms.id = h.value ->> 0;
          UPDATE counters SET value = $4 WHERE name = 'message'"
     };
 }
@@ -85,7 +94,7 @@ macro_rules! insert {
 /// `$5`: `[[room, seq, event]…]`, `$6`: the node.
 macro_rules! insert_outbox {
     () => {
-        ";INSERT OR ROLLBACK INTO outbox (room_id, seq, node, event)
+        ";INSERT INTO outbox (room_id, seq, node, event)
          SELECT value ->> 0, value ->> 1, $6, value ->> 2 FROM json_each($5)"
     };
 }

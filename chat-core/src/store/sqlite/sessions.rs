@@ -148,7 +148,7 @@ pub(super) async fn rotate(
 
 /// Finds the session of a token, current or spent: its id, user, expiry, whether the token is current or the one before, when
 /// that was replaced, and the sealed successor.
-const BY_TOKEN: &str = "
+pub(super) const BY_TOKEN: &str = "
     SELECT id, user_id, expires_at, TRUE AS is_current, FALSE AS is_last, replaced_at, sealed_successor
     FROM sessions WHERE refresh_hash = $1 AND ended_at IS NULL
     UNION ALL

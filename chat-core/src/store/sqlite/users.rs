@@ -45,7 +45,7 @@ fn identity(issuer: &str, subject: &str) -> Vec<u8> {
     sha256(&text).to_vec()
 }
 
-const BY_IDENTITY: &str = "SELECT id, deleted_at FROM users WHERE identity = $1";
+pub(super) const BY_IDENTITY: &str = "SELECT id, deleted_at FROM users WHERE identity = $1";
 
 pub(super) async fn identify(
     database: &Database,
