@@ -1,6 +1,7 @@
 //! The promises against the real server: a module each.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod acceptance;
 mod authorisation;
 mod bad_input;
 mod hub;
