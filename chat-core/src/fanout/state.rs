@@ -310,7 +310,7 @@ impl<'a> Pass<'a> {
             self.join(room_id, member.user_id, seq, room);
         }
         if matches!(event, Event::RoomDeleted { .. }) {
-            self.tell_last_out(room_id, &event);
+            self.tell_last_out(room_id, event);
         }
     }
 

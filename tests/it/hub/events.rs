@@ -13,7 +13,7 @@ async fn connected_names_the_user_and_all_rooms_with_their_heads() {
     bob.room_with("not hers", &[]).await;
     ann.say(second, "hello").await;
     let hub = Hub::connect(&ann).await;
-    let mut connected = hub.connected.clone();
+    let mut connected = hub.connected;
     let rooms = connected["rooms"].as_array_mut().expect("a list");
     rooms.sort_by_key(|room| room["id"].as_i64());
     let expected = json!({
