@@ -54,7 +54,7 @@ pub enum Error {
     },
 
     /// The realtime connection was lost while the call was under way. Whether the server acted is unknown. Try again.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost")]
     ConnectionLost(#[source] Disconnect),
 
     /// The realtime connection is closed for good, or was dropped. Connect again.

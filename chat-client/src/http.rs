@@ -167,7 +167,12 @@ impl Http {
                 return Err(error);
             }
             may_be_done |= !matches!(&error, Error::Refused(r) if r.status == 429);
-            tracing::debug!(path = call.path, %error, ?wait, "trying again");
+            tracing::debug!(
+                path = call.path,
+                error = &error as &dyn std::error::Error,
+                ?wait,
+                "trying again"
+            );
             tokio::time::sleep(wait).await;
             attempt += 1;
         }

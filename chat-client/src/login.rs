@@ -299,7 +299,10 @@ impl Stored {
                     return Err(Error::SessionEnded("logged out by another process".into()));
                 }
                 (Err(error), Some(held)) => {
-                    tracing::warn!(%error, "the token store can't be read");
+                    tracing::warn!(
+                        error = &*error as &dyn std::error::Error,
+                        "the token store can't be read"
+                    );
                     held.credentials.clone()
                 }
                 (Err(error), None) => return Err(Error::TokenStore(error)),
@@ -317,7 +320,10 @@ impl Stored {
             if tried.as_ref() == Some(&credentials.refresh_token) {
                 // Refused, and nobody has a newer one.
                 if let Err(error) = self.store.clear().await {
-                    tracing::warn!(%error, "the token store can't be cleared");
+                    tracing::warn!(
+                        error = &*error as &dyn std::error::Error,
+                        "the token store can't be cleared"
+                    );
                 }
                 return Err(Error::SessionEnded("log in again".into()));
             }
@@ -338,7 +344,10 @@ impl Stored {
                     if refused.is_some() || now >= credentials.access_expires_at {
                         return Err(error);
                     }
-                    tracing::warn!(%error, "the access token couldn't be renewed for now");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the access token couldn't be renewed for now"
+                    );
                     self.state().paused_until = now.plus(RENEWAL_PAUSE);
                     let saved = in_use.as_ref().is_none_or(|held| held.saved);
                     return Ok(self.hold(credentials, saved));
@@ -356,7 +365,10 @@ impl Stored {
             Ok(()) => true,
             Err(error) => {
                 // The old refresh token in the store is of no use in a minute; the session goes on in this process.
-                tracing::error!(%error, "the renewed login couldn't be saved");
+                tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    "the renewed login couldn't be saved"
+                );
                 false
             }
         };

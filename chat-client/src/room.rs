@@ -75,8 +75,8 @@ impl Room {
     /// Sends a message and waits until it is stored.
     ///
     /// It goes out under a `clientMessageId` made here, over the realtime connection if there is one, else over REST. Over
-    /// the connection it survives reconnects, and messages to one room are stored in the order of the calls, many under way
-    /// at once; only where the server says that it can't take one for now (`rate_limited`, `unavailable`), those under way
+    /// the connection it survives reconnects, and messages to one room are stored in the order in which their futures are
+    /// first polled, many under way at once; only where the server says that it can't take one for now (`rate_limited`, `unavailable`), those under way
     /// behind it may overtake it. Dropping the future doesn't call the message back.
     ///
     /// # Errors
@@ -119,7 +119,10 @@ impl Room {
         let result = self.post(&id, &content).await;
         let over = result.as_ref().err().is_none_or(Error::is_final);
         if over && let Err(error) = outbox.remove(&[id]).await {
-            tracing::warn!(%error, "the outbox couldn't forget what was sent");
+            tracing::warn!(
+                error = &*error as &dyn std::error::Error,
+                "the outbox couldn't forget what was sent"
+            );
         }
         result
     }

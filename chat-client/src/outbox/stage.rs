@@ -48,7 +48,7 @@ pub(crate) fn start(
                         break;
                     }
                     if let Err(error) = outbox.remove(&ids).await {
-                        tracing::warn!(%error, "the outbox couldn't forget what was sent");
+                        tracing::warn!(error = &*error as &dyn std::error::Error, "the outbox couldn't forget what was sent");
                     }
                     ids.clear();
                 }
@@ -79,7 +79,10 @@ pub(crate) fn start(
         if !ids.is_empty()
             && let Err(error) = outbox.remove(&ids).await
         {
-            tracing::warn!(%error, "the outbox couldn't forget what was sent");
+            tracing::warn!(
+                error = &*error as &dyn std::error::Error,
+                "the outbox couldn't forget what was sent"
+            );
         }
     };
     tokio::spawn(stage);

@@ -23,6 +23,8 @@ use crate::outbox::OutboxHandle;
 
 /// A connection that stood this long was good: the next try comes at once, and the pauses begin anew.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// How far the pauses have grown, at most, after a connection that stood for less.
+const SHORT_ATTEMPTS: u32 = 2;
 
 /// How a connection is kept. All durations are upper bounds unless they say otherwise.
 #[derive(Clone, Debug)]
@@ -115,9 +117,12 @@ impl Driver {
             let end = match opened {
                 Ok(mut session) => {
                     let end = self.serve(&mut session, &mut first).await;
-                    if session.stood_for(Instant::now()) >= GOOD_AFTER {
-                        attempt = 0;
-                    }
+                    attempt = match session.stood_for(Instant::now()) {
+                        Some(stood) if stood >= GOOD_AFTER => 0,
+                        // The server is there: short pauses do.
+                        Some(_) => attempt.min(SHORT_ATTEMPTS),
+                        None => attempt,
+                    };
                     if token_is_over(&end.reason) {
                         refused_token = Some(session.token());
                     }
@@ -140,7 +145,12 @@ impl Driver {
             }
             let delay = self.backoff(attempt).max(wait.unwrap_or_default());
             attempt += 1;
-            tracing::info!(reason = %end.reason, attempt, ?delay, "reconnecting");
+            tracing::info!(
+                reason = &end.reason as &dyn std::error::Error,
+                attempt,
+                ?delay,
+                "reconnecting"
+            );
             self.state.send_replace(ConnectionState::Reconnecting {
                 attempt,
                 retry_in: delay,
@@ -273,7 +283,10 @@ impl Driver {
         if let Some(first) = first {
             let _ = first.send(Err(reason.clone()));
         }
-        tracing::debug!(%reason, "the connection is over");
+        tracing::debug!(
+            reason = &reason as &dyn std::error::Error,
+            "the connection is over"
+        );
         self.state.send_replace(ConnectionState::Closed { reason });
         while let Some(delivery) = self.sync.take() {
             if self.events.send(delivery).await.is_err() {

@@ -22,7 +22,7 @@ use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, unconstrained};
 use tokio::time::Instant;
 
 pub use self::connector::Connector;
@@ -257,7 +257,8 @@ impl Hub {
             deadline: (!self.durable).then(|| Instant::now() + self.send_timeout),
             timeout: self.send_timeout,
         };
-        self.sends.send(send).await.ok()?;
+        // The runtime's budget would have a poll that has room for it return empty-handed, and others overtake.
+        unconstrained(self.sends.send(send)).await.ok()?;
         Some(answer.await.unwrap_or(Err(Error::Closed)))
     }
 

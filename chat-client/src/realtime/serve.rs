@@ -141,7 +141,10 @@ impl Driver {
             }
             Err(error) => {
                 // The server lets a connection outlive its token for a while.
-                tracing::debug!(%error, "no fresh token for the connection yet");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "no fresh token for the connection yet"
+                );
                 session.renewal.later(now);
                 Ok(())
             }
@@ -290,7 +293,7 @@ impl Driver {
                     Err(error) => {
                         let gone = error.code() == Some(ErrorCode::NotFound);
                         if !gone {
-                            tracing::warn!(%room, %error, "changes couldn't be fetched");
+                            tracing::warn!(%room, error = &error as &dyn std::error::Error, "changes couldn't be fetched");
                         }
                         self.sync
                             .changes_failed(room, gone, error.retry_after(), now);
@@ -301,7 +304,10 @@ impl Driver {
                 Ok(_) => session.renewal = Renewal::of(token, &*self.clock, now),
                 Err(error) => {
                     // A new connection says what is wrong, or stands with yet another token.
-                    tracing::warn!(%error, "the connection couldn't be renewed in place");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the connection couldn't be renewed in place"
+                    );
                     let text = error.to_string();
                     return Err(End::lost(Disconnect::ClosedByServer(Some(text))));
                 }

@@ -61,11 +61,9 @@ impl Session {
         self.renewal.token.token.clone()
     }
 
-    /// How long the connection has stood.
-    pub(crate) fn stood_for(&self, now: Instant) -> Duration {
-        self.connected_at
-            .map(|at| now.duration_since(at))
-            .unwrap_or_default()
+    /// How long the connection has stood, if it did.
+    pub(crate) fn stood_for(&self, now: Instant) -> Option<Duration> {
+        self.connected_at.map(|at| now.duration_since(at))
     }
 
     pub(crate) fn write(&mut self, record: Vec<u8>, now: Instant) {

@@ -11,6 +11,7 @@ use chat_client::{
     Refusal, Source, TokenSource, async_trait,
 };
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -249,6 +250,22 @@ async fn pauses_between_tries_grow_and_begin_anew_after_a_good_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_there_but_falls_over_is_come_back_to_without_long_pauses() {
+    let mut hub = Hub::new();
+    let (_client, connection, mut peer) = connected(&mut hub).await;
+    for n in 0..10 {
+        let began = Instant::now();
+        drop(peer);
+        peer = hub.connected(&[(ROOM, 5)]).await;
+        until(&connection, |s| matches!(s, ConnectionState::Connected)).await;
+        let pause = began.elapsed();
+        assert!(pause <= Duration::from_secs(3), "{pause:?}");
+        // Nor does the client spin.
+        assert!(n < 2 || pause >= Duration::from_millis(500), "{pause:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn rooms_left_and_joined_while_away_are_told() {
     let mut hub = Hub::new();
     let (_client, mut connection, peer) = connected(&mut hub).await;
@@ -391,6 +408,23 @@ async fn sends_survive_a_cut_under_the_same_ids_in_the_same_order() {
     let seqs = [one, two, three].map(|sent| sent.unwrap().seq.0);
     assert_eq!(seqs, [6, 7, 8]);
     assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_sends_at_once_keep_their_order() {
+    let mut hub = Hub::new();
+    let (client, _connection, mut peer) = connected(&mut hub).await;
+    let room = client.room(ROOM);
+    let sends = join_all((0..300).map(|n| room.send(n.to_string())));
+    let serve = async {
+        for n in 0..300 {
+            let call = peer.call().await;
+            assert_eq!(call.argument["content"], n.to_string());
+            peer.stored(&call, 6 + n).await;
+        }
+    };
+    let (sent, ()) = tokio::join!(sends, serve);
+    assert!(sent.iter().all(Result::is_ok));
 }
 
 #[tokio::test(start_paused = true)]
