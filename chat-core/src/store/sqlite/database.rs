@@ -114,7 +114,8 @@ impl Database {
     {
         let read = async {
             let mut reader = self.reader().await?;
-            let rows = reader.run(|c| statement.fetch_all(c)).await?;
+            let rows = statement.fetch_all(reader.connection()?).await;
+            let rows = reader.check(rows)?;
             rows.iter()
                 .map(T::from_row)
                 .collect::<Result<Vec<T>, _>>()
@@ -130,7 +131,8 @@ impl Database {
     {
         let read = async {
             let mut reader = self.reader().await?;
-            let row = reader.run(|c| statement.fetch_optional(c)).await?;
+            let row = statement.fetch_optional(reader.connection()?).await;
+            let row = reader.check(row)?;
             row.as_ref()
                 .map(T::from_row)
                 .transpose()
@@ -231,22 +233,25 @@ impl Transaction<'_> {
 /// A read connection, back in its place when dropped.
 struct Reader<'a> {
     database: &'a Database,
+    /// `None` once it is known to be of no more use.
     connection: Option<SqliteConnection>,
     _permit: SemaphorePermit<'a>,
 }
 
 impl Reader<'_> {
-    async fn run<'c, T, F>(
-        &'c mut self,
-        read: impl FnOnce(&'c mut SqliteConnection) -> F,
-    ) -> Result<T, Fault>
-    where
-        F: Future<Output = Result<T, sqlx::Error>>,
-    {
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(Fault::Closed);
-        };
-        Ok(read(connection).await?)
+    /// The connection; [`Database::reader`] has just put it there.
+    fn connection(&mut self) -> Result<&mut SqliteConnection, Fault> {
+        self.connection.as_mut().ok_or(Fault::Closed)
+    }
+
+    /// What was read. If the connection itself failed, it isn't used again.
+    fn check<T>(&mut self, read: Result<T, sqlx::Error>) -> Result<T, Fault> {
+        if let Err(error) = &read
+            && error.as_database_error().is_none()
+        {
+            self.connection = None;
+        }
+        Ok(read?)
     }
 }
 

@@ -96,6 +96,7 @@ pub(super) async fn open(path: &Path) -> Result<Database, OpenError> {
     let plain = SqliteConnectOptions::new()
         .filename(absolute)
         .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(256) // more than there are statements
         .row_buffer_size(128) // a whole page of rows without waiting for the reader
         .disable_statement_logging();
 
