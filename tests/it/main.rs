@@ -6,4 +6,5 @@ mod authorisation;
 mod bad_input;
 mod hub;
 mod kill;
+mod outbox;
 mod promises;
