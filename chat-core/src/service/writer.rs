@@ -180,6 +180,25 @@ async fn commit(mut items: mpsc::Receiver<Item>, answered: mpsc::Sender<Answered
             outbox: parts.outbox.as_ref().map(|(node, _)| *node),
         };
         let results = parts.store.commit(&ctx, &changes).await;
+        if matches!(results, Err(StoreError::Failed(_))) && changes.len() > 1 {
+            // One change that the store can't take must not harm the others of its batch.
+            for (change, reply) in changes.into_iter().zip(replies) {
+                let changes = vec![change];
+                let results = parts.store.commit(&ctx, &changes).await;
+                let one = Answered {
+                    changes,
+                    replies: vec![reply],
+                    results,
+                };
+                if answered.send(one).await.is_err() {
+                    return;
+                }
+            }
+            if let Some((_, wake)) = &parts.outbox {
+                wake.notify_one();
+            }
+            continue;
+        }
         parts.stats.batches.fetch_add(1, Ordering::Relaxed);
         parts
             .stats
