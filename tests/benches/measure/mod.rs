@@ -1,0 +1,28 @@
+//! What the benches share: two sides in turns, and the medians of their slices.
+
+// Each bench compiles this module for itself and uses its part.
+#![allow(dead_code)]
+
+use std::time::Duration;
+
+/// How long one side has its turn.
+pub(crate) const SLICE: Duration = Duration::from_millis(500);
+
+/// Turns of each side.
+pub(crate) const SLICES: usize = 11;
+
+/// Whether to measure: `cargo bench` says so. Otherwise this is a test, which only sees that the bench still works.
+pub(crate) fn is_asked_for() -> bool {
+    std::env::args().any(|arg| arg == "--bench")
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The directory for what a bench writes: on the disk that holds the build, since a memory file system syncs for nothing.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory to write in")
+}
