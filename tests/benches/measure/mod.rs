@@ -1,7 +1,11 @@
-//! What the benches share: two sides in turns, and the medians of their slices.
+//! What the benches share: slices and medians, servers as processes of their own, and clients of the hub.
 
 // Each bench compiles this module for itself and uses its part.
 #![allow(dead_code)]
+
+pub(crate) mod hub;
+pub(crate) mod process;
+pub(crate) mod seed;
 
 use std::time::Duration;
 

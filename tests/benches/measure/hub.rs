@@ -1,0 +1,74 @@
+//! A client of the hub that does as little as one can.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// What ends a record.
+const SEPARATOR: char = '\u{1e}';
+
+/// The record that keeps a connection alive.
+pub(crate) const PING: &str = "{\"type\":6}\u{1e}";
+
+/// A WebSocket to one of the servers.
+pub(crate) type Socket = WebSocketStream<TcpStream>;
+
+/// The records of a message from the server.
+pub(crate) fn records(text: &str) -> impl Iterator<Item = &str> {
+    text.split_terminator(SEPARATOR)
+}
+
+/// A WebSocket, before any handshake of the hub's.
+pub(crate) async fn open(address: SocketAddr, query: &str) -> Socket {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    stream.set_nodelay(true).expect("a socket");
+    let config = WebSocketConfig::default().read_buffer_size(4 * 1_024);
+    let url = format!("ws://{address}/v1/hub{query}");
+    let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await;
+    opened.expect("a WebSocket").0
+}
+
+/// A connection of the hub that has been told `Connected`.
+pub(crate) async fn connect(address: SocketAddr, token: &str) -> Socket {
+    let mut socket = open(address, &format!("?access_token={token}")).await;
+    let handshake = format!("{{\"protocol\":\"json\",\"version\":1}}{SEPARATOR}");
+    socket.send(handshake.into()).await.expect("sent");
+    wait_for(&mut socket, |record| record.contains("\"Connected\"")).await;
+    socket
+}
+
+/// Reads until this record has come.
+pub(crate) async fn wait_for(socket: &mut Socket, wanted: impl Fn(&str) -> bool) -> String {
+    loop {
+        let message = next_text(socket).await.expect("the server goes on");
+        if let Some(record) = records(&message).find(|record| wanted(record)) {
+            return record.to_owned();
+        }
+    }
+}
+
+async fn next_text(socket: &mut Socket) -> Option<String> {
+    loop {
+        match socket.next().await?.expect("a sound frame") {
+            Message::Text(text) => return Some(text.to_string()),
+            Message::Close(_) => return None,
+            _ => {}
+        }
+    }
+}
+
+/// A call as it goes over the wire.
+pub(crate) fn call(id: u64, target: &str, argument: &serde_json::Value) -> Message {
+    let record = json!({
+        "type": 1,
+        "invocationId": id.to_string(),
+        "target": target,
+        "arguments": [argument],
+    });
+    format!("{record}{SEPARATOR}").into()
+}

@@ -1,0 +1,137 @@
+//! A database made ready before its server starts: users and rooms without a thousand registrations.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::auth::{Keys, SigningKey, TokenNames};
+use chat_core::model::limits::Limits;
+use chat_core::model::{Clock as _, RoomId, SessionId, SystemClock, Timestamp, UserId};
+use chat_core::random::SystemRandom;
+use chat_core::store::sqlite::Sqlite;
+use chat_core::store::{Change, CommitContext, Outcome, Store as _};
+use tempfile::TempDir;
+
+use super::process::Process;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A database that is being filled, and the key that its server will sign with.
+pub(crate) struct Seed {
+    directory: TempDir,
+    store: Sqlite,
+    keys: Keys,
+    at: Timestamp,
+}
+
+impl Seed {
+    pub(crate) async fn new() -> Self {
+        let directory = super::directory();
+        let random = Arc::new(SystemRandom);
+        let key = SigningKey::generate(&*random).expect("a key");
+        let path = directory.path().join("key.pem");
+        std::fs::write(&path, key.to_pem()).expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))
+            .expect("its owner's alone");
+        let clock = Arc::new(SystemClock);
+        let store = Sqlite::open(directory.path().join("chat.db"))
+            .await
+            .expect("a database");
+        Self {
+            at: clock.now(),
+            keys: Keys::new(TokenNames::default(), Some(key), clock, random),
+            directory,
+            store,
+        }
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.directory.path().join("chat.db")
+    }
+
+    pub(crate) async fn users(&self, count: usize) -> Vec<UserId> {
+        let mut users = Vec::with_capacity(count);
+        for n in 0..count {
+            let name = format!("user-{n}");
+            let user = self.store.identify("bench", &name, &name, self.at).await;
+            users.push(user.expect("a store").expect("a user"));
+        }
+        users
+    }
+
+    /// A room with these members, the first of them its admin.
+    pub(crate) async fn room(&self, members: &[UserId]) -> RoomId {
+        let admin = members[0];
+        let create = Change::CreateRoom {
+            by: admin,
+            name: "a room".to_owned(),
+        };
+        let Outcome::Room(room) = self.commit(&[create]).await.remove(0) else {
+            panic!("no room was made");
+        };
+        let mut token_hash = [0; 32];
+        token_hash[..8].copy_from_slice(&room.id.0.to_be_bytes());
+        let mut changes = vec![Change::CreateInvite {
+            room_id: room.id,
+            by: admin,
+            token_hash,
+            expires_at: self.at.plus(DAY),
+            max_uses: None,
+        }];
+        changes.extend(members[1..].iter().map(|&user_id| Change::AcceptInvite {
+            room_id: room.id,
+            user_id,
+            token_hash,
+        }));
+        self.commit(&changes).await;
+        room.id
+    }
+
+    async fn commit(&self, changes: &[Change]) -> Vec<Outcome> {
+        let ctx = CommitContext {
+            at: self.at,
+            limits: Limits::default(),
+            outbox: None,
+        };
+        let committed = self.store.commit(&ctx, changes).await.expect("a store");
+        committed
+            .into_iter()
+            .map(|answer| answer.expect("allowed").outcome)
+            .collect()
+    }
+
+    /// An access token of a user's.
+    pub(crate) fn token(&self, user: UserId) -> String {
+        self.keys
+            .issue(user, SessionId(user.0), DAY)
+            .expect("a token")
+    }
+
+    /// Starts the server on what was made, without limits of rates.
+    pub(crate) async fn serve(self, one_core: bool) -> Served {
+        self.store.close().await.expect("closed");
+        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        let process = Process::serve(
+            &[
+                ("CHAT_LISTEN", "127.0.0.1:0".to_owned()),
+                ("CHAT_DATABASE_URL", format!("sqlite:{}", path("chat.db"))),
+                ("CHAT_SIGNING_KEY", path("key.pem")),
+                ("CHAT_RATE_LIMITS", "off".to_owned()),
+                ("CHAT_LOG", "error".to_owned()),
+                ("CHAT_LOG_FORMAT", "json".to_owned()),
+            ],
+            one_core,
+        );
+        Served {
+            process,
+            _directory: self.directory,
+        }
+    }
+}
+
+/// The chat server on a seeded database, which goes with it.
+pub(crate) struct Served {
+    pub(crate) process: Process,
+    _directory: TempDir,
+}
