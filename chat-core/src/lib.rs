@@ -30,6 +30,7 @@
 //! | [`auth`] | passwords, tokens, sessions, and who is asking |
 //! | [`protocol`] | wire types: REST bodies, hub messages, SignalR records, error codes |
 //! | [`model`] | ids and domain types, clock, limits |
+//! | [`random`] | the one source of randomness, injected |
 //!
 //! # Features
 //!
@@ -40,13 +41,14 @@
 //! | `openapi` | schema derives on the wire types | no |
 //! | `testing` | the memory store, the contract suites, the faulty bus: for tests, never for production | no |
 //!
-//! Without features this is [`model`] and [`protocol`] alone, which a client takes.
+//! Without features this is [`model`], [`protocol`] and [`random`] alone, which a client takes.
 
 // The links above to what a feature brings are dead without it.
 #![cfg_attr(not(feature = "service"), allow(rustdoc::broken_intra_doc_links))]
 
 pub mod model;
 pub mod protocol;
+pub mod random;
 
 #[cfg(feature = "service")]
 pub mod auth;
@@ -54,8 +56,6 @@ pub mod auth;
 pub mod bus;
 #[cfg(feature = "service")]
 pub mod fanout;
-#[cfg(feature = "service")]
-pub mod random;
 #[cfg(feature = "service")]
 pub mod service;
 #[cfg(feature = "service")]
