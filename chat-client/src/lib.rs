@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # async fn run() -> chat_client::Result<()> {
-//! use chat_client::{Client, ClientEvent, FileTokenStore};
+//! use chat_client::{Client, FileTokenStore};
 //! use futures_util::StreamExt as _;
 //!
 //! let client = Client::builder("https://chat.example").token_store(FileTokenStore::new("login.json")).build()?;
@@ -11,9 +11,7 @@
 //! let mut connection = client.connect().await?;
 //! client.room(room.id).send("Hello!").await?; // stored, once it returns
 //! while let Some(event) = connection.next().await {
-//!     if let ClientEvent::Event(event) = event {
-//!         println!("{event:?}");
-//!     }
+//!     println!("{event:?}");
 //! }
 //! # Ok(())
 //! # }
