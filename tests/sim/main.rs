@@ -33,7 +33,7 @@ struct Story {
 }
 
 /// Runs a seed.
-fn simulate(seed: u64, planted: Planted) -> Story {
+fn simulate(seed: u64, planted: Planted, prints: bool) -> Story {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -41,6 +41,9 @@ fn simulate(seed: u64, planted: Planted) -> Story {
         .expect("a runtime without I/O can be built")
         .block_on(async {
             let world = World::new(seed, planted).await;
+            if prints {
+                world.print();
+            }
             let clients = Scenario::new(&world, seed).run().await;
             check::check(&world, &clients).await;
             Story {
@@ -61,21 +64,21 @@ fn replay(seed: u64) -> String {
 }
 
 #[test]
-#[allow(clippy::print_stderr)] // the trace, where it was asked for
 fn the_promises_hold_under_every_seed() {
     if let Some(seed) = number("SIM_SEED") {
-        let story = simulate(seed, Planted::Nothing);
-        story
-            .trace
-            .lines()
-            .iter()
-            .for_each(|line| eprintln!("{line}"));
+        // What the nodes and clients log, in its place among what happened.
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .init();
+        let story = simulate(seed, Planted::Nothing, true);
         assert!(story.violations.is_empty(), "{:#?}", story.violations);
         return;
     }
     let failed: Vec<String> = (0..number("SIM_SEEDS").unwrap_or(SEEDS))
         .filter_map(|seed| {
-            let story = simulate(seed, Planted::Nothing);
+            let story = simulate(seed, Planted::Nothing, false);
             let first = story.violations.first()?;
             Some(format!("{first}\n    {}", replay(seed)))
         })
@@ -92,8 +95,8 @@ fn the_promises_hold_under_every_seed() {
 fn the_same_seed_tells_the_same_story() {
     for seed in 0..5 {
         let (once, again) = (
-            simulate(seed, Planted::Nothing),
-            simulate(seed, Planted::Nothing),
+            simulate(seed, Planted::Nothing, false),
+            simulate(seed, Planted::Nothing, false),
         );
         let differs = once
             .trace
@@ -110,7 +113,7 @@ fn the_same_seed_tells_the_same_story() {
 fn finds(planted: Planted, kind: &str) {
     let mut others = Vec::new();
     for seed in 0..SEEDS_PLANTED {
-        let story = simulate(seed, planted);
+        let story = simulate(seed, planted, false);
         if story.violations.iter().any(|v| v.starts_with(kind)) {
             return;
         }

@@ -20,7 +20,7 @@ use crate::client::SimClient;
 use crate::world::{CLIENTS, NODES, Send, World};
 
 /// Steps of a run.
-const STEPS: usize = 100;
+const STEPS: usize = 120;
 /// Bounds of the pause between two steps, in milliseconds; a third of the steps follow at once.
 const PAUSE_MS: std::ops::Range<u64> = 1..600;
 /// How long what was begun may take to end once everything works again: a send waits 60 s for its answer.

@@ -9,6 +9,7 @@ const PRIME: u64 = 0x0000_0100_0000_01b3;
 pub(crate) struct Trace {
     lines: Vec<String>,
     hash: u64,
+    prints: bool,
 }
 
 impl Default for Trace {
@@ -16,14 +17,24 @@ impl Default for Trace {
         Self {
             lines: Vec::new(),
             hash: OFFSET,
+            prints: false,
         }
     }
 }
 
 impl Trace {
+    /// Whether each line is printed as it is noted.
+    pub(crate) const fn print(&mut self, prints: bool) {
+        self.prints = prints;
+    }
+
+    #[allow(clippy::print_stderr)] // where it was asked for
     pub(crate) fn note(&mut self, line: String) {
         for byte in line.bytes().chain([b'\n']) {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(PRIME);
+        }
+        if self.prints {
+            eprintln!("{line}");
         }
         self.lines.push(line);
     }

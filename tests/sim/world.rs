@@ -165,6 +165,11 @@ impl World {
         self.seen().violations.clone()
     }
 
+    /// Has what happens printed as it happens.
+    pub(crate) fn print(&self) {
+        self.seen().trace.print(true);
+    }
+
     pub(crate) fn take_trace(&self) -> Trace {
         std::mem::take(&mut self.seen().trace)
     }

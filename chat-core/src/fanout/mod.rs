@@ -259,10 +259,11 @@ impl Fanout {
         self.lock().rooms()
     }
 
-    /// What the store says of rooms' heads: connections are told of those that moved, and rooms that stay behind are
-    /// filled.
-    pub(crate) fn heads(&self, heads: &[Membership], tell: bool) {
+    /// What the store says of the heads of the rooms asked for: connections are told of those that moved, and rooms that
+    /// stay behind, or aren't there any more, are filled.
+    pub(crate) fn heads(&self, asked: &[RoomId], heads: &[Membership], tell: bool) {
         self.pass(|pass| {
+            pass.missing(asked, heads);
             for (connection, rooms) in pass.heads(heads, tell) {
                 let mut out = Vec::new();
                 connection

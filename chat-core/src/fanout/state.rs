@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Pushed};
+use super::connection::{Connection, End, Pushed};
 use super::flush::Dirty;
 use super::order::{Order, Place};
 use super::segment::{Completes, CompletionBody, Entry, Segment};
 use super::{Delivery, FanoutStats, HEAD_WAIT, HOLE_WAIT, Inside, head};
 use crate::model::{Event, Room, RoomId, Seq, UserId};
-use crate::protocol::hub::{self, Head, target};
+use crate::protocol::hub::{self, ClosingReason, Head, target};
 use crate::protocol::rest::Changes;
 use crate::store::Membership;
 
@@ -42,10 +42,22 @@ pub(super) struct State {
 struct ActiveRoom {
     order: Order<Waiting>,
     inside: Vec<Inside>,
-    /// The one whose join waits for the room to be read, and where it joined.
-    joining: Option<(UserId, Seq)>,
+    /// The one whose join waits for the room to be read.
+    joining: Option<Joining>,
     /// The store said that the room stands here.
     head: Seq,
+    /// The store said that there is no such room, and wasn't asked for its changes since.
+    missing: bool,
+}
+
+/// Someone who comes into a room.
+#[derive(Clone, Copy, Debug)]
+struct Joining {
+    user: UserId,
+    /// The place from which on it hears of the room.
+    seq: Seq,
+    /// It is in at that place for certain: an event alone may be an old copy.
+    certain: bool,
 }
 
 /// An event behind a hole.
@@ -155,10 +167,10 @@ impl State {
             if at > now {
                 self.wants.insert(room_id, at);
                 next = Some(next.map_or(at, |n| n.min(at)));
-            } else if let Some((user, _)) = room.joining {
+            } else if let Some(Joining { user, .. }) = room.joining {
                 self.reading.insert(room_id);
                 due.push(Want::Room(room_id, user));
-            } else if room.order.has_hole() || room.head > room.order.last() {
+            } else if room.order.has_hole() || room.head > room.order.last() || room.missing {
                 self.reading.insert(room_id);
                 due.push(Want::Changes(room_id, room.order.last()));
             }
@@ -290,14 +302,20 @@ impl<'a> Pass<'a> {
         room: Option<Box<Room>>,
     ) {
         let (room_id, seq) = (event.room_id(), event.seq());
+        // Who changes a room here is in it: its join elsewhere hasn't reached this node yet, and may not before it leaves.
+        let caller = completes.as_ref().map(|c| c.connection.user_id());
         if let Some(completes) = completes {
             self.complete(room_id, event, completes);
         }
-        if let Event::MemberJoined { member, .. } = event
+        let comes = match event {
+            Event::MemberJoined { member, .. } => Some(member.user_id),
+            _ => caller,
+        };
+        if let Some(user_id) = comes
             && self
                 .state
                 .users
-                .get(&member.user_id)
+                .get(&user_id)
                 .is_some_and(|u| u.entered().next().is_some())
         {
             let active = ActiveRoom {
@@ -305,9 +323,15 @@ impl<'a> Pass<'a> {
                 inside: Vec::new(),
                 joining: None,
                 head: seq,
+                missing: false,
             };
             self.state.rooms.insert(room_id, active);
-            self.join(room_id, member.user_id, seq, room);
+            self.join(room_id, user_id, seq, room);
+            if let Some(active) = self.state.rooms.get_mut(&room_id)
+                && let Some(joining) = &mut active.joining
+            {
+                joining.certain = caller.is_some();
+            }
         }
         if matches!(event, Event::RoomDeleted { .. }) {
             self.tell_last_out(room_id, event);
@@ -445,6 +469,17 @@ impl<'a> Pass<'a> {
         self.state.wants.remove(&room_id);
     }
 
+    /// A room was deleted and purged before this node heard of it. Where it ended nobody knows any more, so it can't be
+    /// told as an event: who is inside connects anew and finds it missing in `Connected`.
+    fn end_purged(&mut self, room_id: RoomId) {
+        if let Some(room) = self.state.rooms.get(&room_id) {
+            for inside in &room.inside {
+                inside.connection.close(End::Closing(ClosingReason::Slow));
+            }
+        }
+        self.drop_room(room_id);
+    }
+
     /// Lets a user's connections into a room, and tells all of them; or has the room read first.
     fn join(&mut self, room_id: RoomId, user_id: UserId, seq: Seq, room: Option<Box<Room>>) {
         let Some(user) = self.state.users.get_mut(&user_id) else {
@@ -455,7 +490,11 @@ impl<'a> Pass<'a> {
         }
         let Some(room) = room else {
             if let Some(active) = self.state.rooms.get_mut(&room_id) {
-                active.joining = Some((user_id, seq));
+                active.joining = Some(Joining {
+                    user: user_id,
+                    seq,
+                    certain: false,
+                });
                 active.order.pause();
             }
             self.wants |= self.state.want(room_id, Instant::now());
@@ -464,18 +503,25 @@ impl<'a> Pass<'a> {
         let joined = hub::RoomJoined {
             room: Room { seq, ..*room },
         };
-        let connections = user.connections.clone();
-        let entered: Vec<_> = user.entered().cloned().collect();
-        user.left.remove(&room_id);
-        if !entered.is_empty() {
-            user.rooms.insert(room_id);
-        }
-        for connection in connections {
+        for connection in user.connections.clone() {
             let mut out = Vec::new();
             connection
                 .wire()
                 .event(target::ROOM_JOINED, &joined, &mut out);
             self.push(&connection, out.into());
+        }
+        self.let_in(room_id, user_id, seq);
+    }
+
+    /// Has a user's connections hear what comes after `seq` in a room.
+    fn let_in(&mut self, room_id: RoomId, user_id: UserId, seq: Seq) {
+        let Some(user) = self.state.users.get_mut(&user_id) else {
+            return;
+        };
+        user.left.remove(&room_id);
+        let entered: Vec<_> = user.entered().cloned().collect();
+        if !entered.is_empty() {
+            user.rooms.insert(room_id);
         }
         if let Some(active) = self.state.rooms.get_mut(&room_id) {
             active
@@ -493,12 +539,16 @@ impl<'a> Pass<'a> {
         let Some(active) = self.state.rooms.get_mut(&room_id) else {
             return;
         };
-        let Some((_, seq)) = active.joining.take_if(|(waiting, _)| *waiting == user_id) else {
+        let Some(joining) = active.joining.take_if(|j| j.user == user_id) else {
             return;
         };
+        let seq = joining.seq;
         active.order.resume();
-        if let Some(room) = room {
-            self.join(room_id, user_id, seq, Some(Box::new(room)));
+        match room {
+            Some(room) => self.join(room_id, user_id, seq, Some(Box::new(room))),
+            // Out again already: it hears the rest, up to its own leaving.
+            None if joining.certain => self.let_in(room_id, user_id, seq),
+            None => {}
         }
         self.pass_on_waiting(room_id);
         self.state.leave_room(room_id, |_| true);
@@ -517,9 +567,12 @@ impl<'a> Pass<'a> {
     pub(super) fn fill(&mut self, room_id: RoomId, changes: Option<Changes>) {
         self.state.reading.remove(&room_id);
         let Some(changes) = changes else {
-            self.drop_room(room_id);
+            self.end_purged(room_id);
             return;
         };
+        if let Some(room) = self.state.rooms.get_mut(&room_id) {
+            room.missing = false;
+        }
         for event in changes.items {
             let Some(active) = self.state.rooms.get_mut(&room_id) else {
                 return;
@@ -591,6 +644,7 @@ impl<'a> Pass<'a> {
                         inside: Vec::new(),
                         joining: None,
                         head: seq,
+                        missing: false,
                     });
                 let told = active.order.last().max(seq);
                 active.inside.push(Inside {
@@ -605,6 +659,17 @@ impl<'a> Pass<'a> {
     pub(super) fn open(&mut self, connection: &Arc<Connection>, connected: Bytes) {
         if connection.open(connected) == Pushed::Dirty {
             self.dirty.add(connection);
+        }
+    }
+
+    /// Has those rooms read whose heads were asked for and not found.
+    pub(super) fn missing(&mut self, asked: &[RoomId], heads: &[Membership]) {
+        let found: BTreeSet<RoomId> = heads.iter().map(|m| m.room_id).collect();
+        for room_id in asked.iter().filter(|id| !found.contains(id)) {
+            if let Some(room) = self.state.rooms.get_mut(room_id) {
+                room.missing = true;
+                self.wants |= self.state.want(*room_id, Instant::now() + HEAD_WAIT);
+            }
         }
     }
 

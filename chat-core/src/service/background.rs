@@ -63,7 +63,7 @@ pub(super) async fn heads(fanout: Arc<Fanout>, store: Arc<dyn Store>) {
             continue;
         }
         match store.heads(&rooms).await {
-            Ok(heads) => fanout.heads(&heads, true),
+            Ok(heads) => fanout.heads(&rooms, &heads, true),
             Err(e) => tracing::warn!(
                 error = &e as &dyn std::error::Error,
                 "the rooms' heads can't be read"

@@ -227,7 +227,7 @@ async fn commit(mut items: mpsc::Receiver<Item>, answered: mpsc::Sender<Answered
 async fn look_at_heads(parts: &Parts, rooms: &[RoomId]) {
     loop {
         match parts.store.heads(rooms).await {
-            Ok(heads) => return parts.fanout.heads(&heads, false),
+            Ok(heads) => return parts.fanout.heads(rooms, &heads, false),
             Err(e) => {
                 tracing::warn!(
                     error = &e as &dyn std::error::Error,
