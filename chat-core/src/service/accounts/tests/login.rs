@@ -358,10 +358,32 @@ async fn a_password_hashed_at_another_cost_is_hashed_anew_by_the_login() {
     assert_eq!(auth.stored_hash(&ada).await, renewed);
 }
 
-#[tokio::test]
-async fn a_login_under_way_while_the_password_changes_leaves_no_session() {
+/// Runs a story on a runtime with one thread that hashes.
+fn on_one_hashing_thread(story: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime")
+        .block_on(story);
+}
+
+/// Keeps that thread busy until the answer is dropped: a hash that is begun meanwhile isn't done.
+fn hold_up_hashing() -> std::sync::mpsc::Sender<()> {
+    let (release, held) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || held.recv().is_ok());
+    release
+}
+
+#[test]
+fn a_login_under_way_while_the_password_changes_leaves_no_session() {
+    on_one_hashing_thread(a_login_while_the_password_changes());
+}
+
+async fn a_login_while_the_password_changes() {
     let auth = Auth::new();
     let ada = auth.register("ada").await;
+    let held = hold_up_hashing();
     let mut login = pin!(auth.try_login("ada", PASSWORD, address(1)));
     let begun = login.as_mut().now_or_never();
     assert!(begun.is_none(), "the password is being hashed");
@@ -370,15 +392,21 @@ async fn a_login_under_way_while_the_password_changes_leaves_no_session() {
     let at = auth.clock.now();
     let changed = auth.store.set_password(ada.id, &old, &new, None, at).await;
     assert!(changed.expect("set").is_some());
+    drop(held);
     assert_eq!(refused(login.await), WRONG_LOGIN);
     let left = auth.store.sessions(ada.id, at, None, 10).await;
     assert!(left.expect("listed").items.is_empty());
 }
 
-#[tokio::test]
-async fn a_login_under_way_while_another_hashes_the_password_anew_succeeds() {
+#[test]
+fn a_login_under_way_while_another_hashes_the_password_anew_succeeds() {
+    on_one_hashing_thread(a_login_while_another_hashes_anew());
+}
+
+async fn a_login_while_another_hashes_anew() {
     let auth = Auth::new();
     let ada = auth.register("ada").await;
+    let held = hold_up_hashing();
     let mut login = pin!(auth.try_login("ada", PASSWORD, address(1)));
     let begun = login.as_mut().now_or_never();
     assert!(begun.is_none(), "the password is being hashed");
@@ -388,6 +416,7 @@ async fn a_login_under_way_while_another_hashes_the_password_anew_succeeds() {
         .rehash_password(ada.id, &old, &new)
         .await
         .expect("set");
+    drop(held);
     login.await.expect("logged in");
 }
 
