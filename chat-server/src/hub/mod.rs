@@ -155,7 +155,7 @@ impl Hub {
         if self.chat.is_draining() {
             return Err(Error::unavailable("the server is draining: connect again").into());
         }
-        let mut request = parts_of(parts);
+        let mut request = parts.clone();
         if !request.headers.contains_key(AUTHORIZATION)
             && let Some(token) = query_value(parts, "access_token")
         {
@@ -352,9 +352,4 @@ fn query_value(parts: &Parts, key: &str) -> Option<String> {
     query(parts)
         .find(|(k, _)| k.eq_ignore_ascii_case(key))
         .map(|(_, v)| v.into_owned())
-}
-
-/// A copy of a request's head for the authenticator, extensions included.
-fn parts_of(parts: &Parts) -> Parts {
-    parts.clone()
 }
