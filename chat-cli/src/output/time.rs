@@ -1,9 +1,14 @@
 //! Times as people say them.
 
+use std::time::Duration;
+
 use chat_client::model::Timestamp;
 use jiff::civil::DateTime;
 
 use super::Look;
+
+/// How much of a span that lies ahead may be over already, and it is still called by its full length.
+const SLACK: Duration = Duration::from_secs(30);
 
 impl Look {
     /// When something is or was: for a person relative to now, for a program as on the wire.
@@ -38,7 +43,8 @@ impl Look {
     pub(crate) fn relative(&self, at: Timestamp) -> String {
         let now = self.now();
         let (seconds, future) = if at > now {
-            (at.since(now).as_secs(), true)
+            // What was given 7 days a moment ago ends in 7 days, not in 6 and a bit.
+            ((at.since(now) + SLACK).as_secs(), true)
         } else {
             (now.since(at).as_secs(), false)
         };
@@ -61,8 +67,6 @@ impl Look {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -83,6 +87,8 @@ mod tests {
             look.when(now.plus(Duration::from_secs(604_800))),
             "in 7 days"
         );
+        let a_moment_later = now.plus(Duration::from_millis(604_799_980));
+        assert_eq!(look.when(a_moment_later), "in 7 days");
         assert_eq!(Look::program().when(now), "2026-01-31T12:00:00.000Z");
     }
 
