@@ -3,12 +3,13 @@
 //! That a reply before the commit is found out is shown in the simulation, which plants that fault.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_tests::{Hub, Person, Server, WITHIN};
 use rand::RngExt as _;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Barrier, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 const KILLS: usize = 20;
@@ -29,12 +30,13 @@ async fn twenty_kills_under_load_lose_nothing_double_nothing_and_leave_no_hole()
         people.push(server.person(&format!("user{n}")).await);
     }
     let (address, watched) = watch::channel((server.url().to_owned(), false));
+    let all_sent = Arc::new(Barrier::new(people.len()));
     let mut clients = Vec::new();
     for members in people.chunks(CLIENTS_A_ROOM) {
         let others: Vec<_> = members[1..].iter().collect();
         let room = members[0].room_with("room", &others).await;
         for person in members {
-            let client = Client::new(person.clone(), room, watched.clone());
+            let client = Client::new(person.clone(), room, watched.clone(), all_sent.clone());
             clients.push(tokio::spawn(client.run()));
         }
     }
@@ -127,6 +129,8 @@ struct Client {
     room: i64,
     /// Where the server is, and whether to finish what was begun.
     address: watch::Receiver<(String, bool)>,
+    /// Passed by all at once, when each has had its last answer: who looks before sees less than there will be.
+    all_sent: Arc<Barrier>,
     sent: usize,
     /// Sent and not answered, in order.
     unanswered: VecDeque<String>,
@@ -138,11 +142,17 @@ struct Client {
 }
 
 impl Client {
-    fn new(person: Person, room: i64, address: watch::Receiver<(String, bool)>) -> Self {
+    fn new(
+        person: Person,
+        room: i64,
+        address: watch::Receiver<(String, bool)>,
+        all_sent: Arc<Barrier>,
+    ) -> Self {
         Self {
             person,
             room,
             address,
+            all_sent,
             sent: 0,
             unanswered: VecDeque::new(),
             acknowledged: BTreeMap::new(),
@@ -178,6 +188,7 @@ impl Client {
         loop {
             let finishing = self.address.borrow().1;
             if finishing && self.unanswered.is_empty() {
+                self.all_sent.wait().await;
                 return self.catch_up(hub).await;
             }
             tokio::select! {
