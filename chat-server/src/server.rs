@@ -142,6 +142,7 @@ impl Server {
 }
 
 async fn listen(network: &Network) -> Result<(Listener, Option<Listener>), StartError> {
+    http::check_web_root(network.web_root.as_ref())?;
     let public = Listener::bind(&network.listen, network.tls.as_ref()).await?;
     let admin = match &network.admin_listen {
         Some(address) => Some(Listener::bind(address, None).await?),

@@ -69,6 +69,8 @@ keys! {
         "addresses or networks, separated by commas, such as 10.0.0.0/8,::1", default "";
     CORS_ORIGINS = "cors_origins", "Web origins that may call from a browser",
         "origins, separated by commas, such as https://chat.example.com", default "";
+    WEB_ROOT = "web_root", "Static files to serve beside the calls, such as the chat page's",
+        "the path of a folder with an index.html";
 
     ROLES = "roles", "What this process serves", "all, or a list of auth, rest and realtime", default "all";
     DRAIN_SECONDS = "drain_seconds", "How long a stopping server lets what it began end",

@@ -80,6 +80,8 @@ pub struct Network {
     pub trusted_proxies: Vec<IpNet>,
     /// `CHAT_CORS_ORIGINS`: web origins that may call from a browser.
     pub cors_origins: Vec<Origin>,
+    /// `CHAT_WEB_ROOT`: a folder of static files that answers where no call does.
+    pub web_root: Option<PathBuf>,
 }
 
 /// The files of a certificate.
@@ -289,6 +291,7 @@ impl Reader<'_> {
             trusted_proxies: self
                 .one(&keys::TRUSTED_PROXIES, |t| value::list(t, value::network))?,
             cors_origins: self.one(&keys::CORS_ORIGINS, |t| value::list(t, value::origin))?,
+            web_root: self.optional(&keys::WEB_ROOT, value::path)?,
         })
     }
 

@@ -17,7 +17,7 @@ use super::problem::{HttpError, HttpResult};
 /// Where the document is.
 pub(crate) const OPENAPI: &str = "/openapi.json";
 /// Where the page is.
-const DOCS: &str = "/docs";
+pub(super) const DOCS: &str = "/docs";
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
     let document = Arc::new(document);

@@ -15,11 +15,14 @@ mod operations;
 mod origin;
 mod problem;
 mod rooms;
+mod web;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::handler::Handler as _;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use chat_core::service::{Chat, Error};
@@ -34,6 +37,8 @@ pub(crate) use self::operations::READYZ;
 pub use self::origin::{Origin, Origins};
 use self::problem::HttpError;
 pub use self::problem::PROBLEM_JSON;
+use self::web::WebRoot;
+pub(crate) use self::web::check as check_web_root;
 use crate::config::{Network, Role, Roles};
 use crate::{hub, openapi};
 
@@ -48,6 +53,8 @@ pub struct HttpOptions {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a REST request may take; default: 30 s.
     pub request_timeout: Duration,
+    /// A folder of static files that answers where no call does; default: none.
+    pub web_root: Option<PathBuf>,
 }
 
 impl Default for HttpOptions {
@@ -57,6 +64,7 @@ impl Default for HttpOptions {
             origins: Origins::default(),
             trusted_proxies: Vec::new(),
             request_timeout: Duration::from_secs(30),
+            web_root: None,
         }
     }
 }
@@ -70,6 +78,7 @@ impl HttpOptions {
             origins: network.cors_origins.iter().cloned().collect(),
             trusted_proxies: network.trusted_proxies.clone(),
             request_timeout: network.request_timeout,
+            web_root: network.web_root.clone(),
         }
     }
 }
@@ -119,11 +128,12 @@ pub(crate) fn public(chat: &Chat, options: &HttpOptions, has_operations: bool) -
         has_operations,
     };
     let (calls, document) = calls(&surface);
-    let mut app = rest(
-        calls.merge(documentation::routes(document)),
-        chat,
-        options.request_timeout,
-    );
+    let calls = calls.merge(documentation::routes(document));
+    let calls = match &options.web_root {
+        None => calls.fallback(problem::unknown_route),
+        Some(folder) => calls.fallback_service(web::serve.with_state(WebRoot::new(folder))),
+    };
+    let mut app = rest(calls, chat, options.request_timeout);
     if let Some(cors) = options.origins.layer() {
         app = app.layer(cors);
     }
@@ -141,14 +151,18 @@ pub(crate) fn public(chat: &Chat, options: &HttpOptions, has_operations: bool) -
 /// Health and metrics alone.
 pub(crate) fn admin(chat: &Chat, request_timeout: Duration) -> Router {
     let (calls, _) = operations::routes().split_for_parts();
-    rest(calls, chat, request_timeout).layer(middleware::from_fn(observe::observe))
+    rest(
+        calls.fallback(problem::unknown_route),
+        chat,
+        request_timeout,
+    )
+    .layer(middleware::from_fn(observe::observe))
 }
 
 /// What all REST calls have around them.
 fn rest(calls: Router<Chat>, chat: &Chat, request_timeout: Duration) -> Router {
     calls
         .method_not_allowed_fallback(problem::unknown_method)
-        .fallback(problem::unknown_route)
         .layer(middleware::from_fn_with_state(request_timeout, in_time))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(chat.clone())

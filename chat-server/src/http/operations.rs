@@ -16,6 +16,8 @@ const HEALTHZ: &str = "/healthz";
 pub(crate) const READYZ: &str = "/readyz";
 /// What it has counted.
 const METRICS: &str = "/metrics";
+/// All of them.
+pub(super) const PATHS: [&str; 3] = [HEALTHZ, READYZ, METRICS];
 
 pub(super) fn routes() -> OpenApiRouter<Chat> {
     OpenApiRouter::new()

@@ -9,3 +9,4 @@ mod embedding;
 mod harness;
 mod rooms;
 mod serving;
+mod web;
