@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::protocol::signalr::negotiate::TransferFormat;
 use crate::protocol::signalr::{EncodeError, Encoding, Raw};
 
 /// What a connection's bytes look like: the key under which a segment is encoded once for all who share it.
@@ -71,44 +72,61 @@ impl Wire {
 pub enum Framing {
     /// One WebSocket text message a record (RFC 6455, section 5.2). A server doesn't mask, so the bytes are the same for all.
     WebSocketText,
+    /// The same in binary messages.
+    WebSocketBinary,
 }
 
 /// The longest header of an unmasked frame.
 const HEADER_MAX: usize = 10;
 /// FIN and the opcode of a text frame.
 const FIN_TEXT: u8 = 0x81;
+/// FIN and the opcode of a binary frame.
+const FIN_BINARY: u8 = 0x82;
 /// FIN and the opcode of a close frame.
 const FIN_CLOSE: u8 = 0x88;
 
 impl Framing {
+    /// How a WebSocket carries records of this encoding.
+    #[must_use]
+    pub const fn web_socket(encoding: Encoding) -> Self {
+        match encoding.transfer_format() {
+            TransferFormat::Text => Self::WebSocketText,
+            TransferFormat::Binary => Self::WebSocketBinary,
+        }
+    }
+
     /// Appends one framed record to `out`; `write` appends the record itself.
-    pub(crate) fn frame(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn frame(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         match self {
-            Self::WebSocketText => {
-                // Most records are 126 bytes to 64 KiB: room for that header is left in front, and the rare others move.
-                const RESERVED: usize = 4;
-                let start = out.len();
-                out.extend_from_slice(&[0; RESERVED]);
-                write(out);
-                let length = out.len() - start - RESERVED;
-                let (header, n) = header(FIN_TEXT, length);
-                if n == RESERVED {
-                    out[start..start + n].copy_from_slice(&header[..n]);
-                } else {
-                    out.splice(start..start + RESERVED, header[..n].iter().copied());
-                }
-            }
+            Self::WebSocketText => message(FIN_TEXT, out, write),
+            Self::WebSocketBinary => message(FIN_BINARY, out, write),
         }
     }
 
     /// Appends what ends the transport itself, after the last record: a close frame with this code.
-    pub(crate) fn end(self, out: &mut Vec<u8>, code: u16) {
+    pub fn end(self, out: &mut Vec<u8>, code: u16) {
         match self {
-            Self::WebSocketText => {
+            Self::WebSocketText | Self::WebSocketBinary => {
                 out.extend_from_slice(&[FIN_CLOSE, 2]);
                 out.extend_from_slice(&code.to_be_bytes());
             }
         }
+    }
+}
+
+/// Appends a WebSocket message of one frame.
+fn message(first: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    // Most records are 126 bytes to 64 KiB: room for that header is left in front, and the rare others move.
+    const RESERVED: usize = 4;
+    let start = out.len();
+    out.extend_from_slice(&[0; RESERVED]);
+    write(out);
+    let length = out.len() - start - RESERVED;
+    let (header, n) = header(first, length);
+    if n == RESERVED {
+        out[start..start + n].copy_from_slice(&header[..n]);
+    } else {
+        out.splice(start..start + RESERVED, header[..n].iter().copied());
     }
 }
 
@@ -145,16 +163,20 @@ mod tests {
     #[test]
     fn a_frame_of_any_length_reads_back_as_one_message() {
         for length in [0, 1, 125, 126, 127, 0xffff, 0x1_0000, 200_000] {
-            let mut out = b"before".to_vec();
-            Framing::WebSocketText.frame(&mut out, |out| out.resize(out.len() + length, b'x'));
-            let mut socket = WebSocket::from_raw_socket(
-                std::io::Cursor::new(out[6..].to_vec()),
-                Role::Client,
-                None,
-            );
-            let message = socket.read().expect("a whole frame");
-            assert!(message.is_text());
-            assert_eq!(message.len(), length);
+            for encoding in Encoding::ALL {
+                let mut out = b"before".to_vec();
+                Framing::web_socket(encoding)
+                    .frame(&mut out, |out| out.resize(out.len() + length, b'x'));
+                let mut socket = WebSocket::from_raw_socket(
+                    std::io::Cursor::new(out[6..].to_vec()),
+                    Role::Client,
+                    None,
+                );
+                let message = socket.read().expect("a whole frame");
+                assert_eq!(message.is_text(), encoding == Encoding::Json);
+                assert_eq!(message.is_binary(), encoding == Encoding::MessagePack);
+                assert_eq!(message.len(), length);
+            }
         }
     }
 }

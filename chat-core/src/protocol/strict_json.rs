@@ -11,7 +11,7 @@ mod tests;
 
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::explain::explain;
+pub(crate) use self::explain::{explain, explain_tree};
 pub(crate) use self::scan::{ScanError, Scanner};
 use crate::model::limits;
 use crate::protocol::FieldError;
@@ -59,9 +59,13 @@ pub(crate) fn object(json: &str) -> Result<(), JsonError> {
     if json.trim_ascii_start().starts_with('{') {
         Ok(())
     } else {
-        let error = FieldError::new("", "invalid_type", "must be an object");
-        Err(JsonError::Field(error))
+        Err(no_object())
     }
+}
+
+/// The error of a value that must be an object.
+pub(crate) fn no_object() -> JsonError {
+    JsonError::Field(FieldError::new("", "invalid_type", "must be an object"))
 }
 
 /// The text of `json`, unless it isn't JSON, has doubled keys anywhere, or is nested over `levels` deep.

@@ -25,8 +25,6 @@ use chat_core::service::Chat;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::dispatch::Dispatcher;
 use super::socket::{Batch, Incoming, Socket};
@@ -104,7 +102,7 @@ async fn run<R, W>(
     };
     let wire = Wire {
         encoding,
-        framing: Framing::WebSocketText,
+        framing: Framing::web_socket(encoding),
     };
     let (direct, plain) = match direct(writer) {
         Ok(direct) => (Some(direct), None),
@@ -333,7 +331,9 @@ where
         .and_then(|r| r.encoding(&formats))
         .map_err(Refused::Because)?;
     let mut answer = Vec::new();
-    frame(&mut answer, HandshakeResponse::ACCEPTED);
+    Framing::web_socket(encoding).frame(&mut answer, |out| {
+        out.extend_from_slice(HandshakeResponse::ACCEPTED);
+    });
     writer.write_all(&answer).await.map_err(|_| Refused::Gone)?;
     writer.flush().await.map_err(|_| Refused::Gone)?;
     Ok((encoding, rest))
@@ -345,26 +345,15 @@ async fn goodbye<W: AsyncWrite + Unpin>(writer: &mut W, refused: Refused) {
         return;
     };
     let mut answer = Vec::new();
-    HandshakeResponse::from(&error).encode(&mut answer);
-    let mut framed = Vec::new();
-    frame(&mut framed, &answer);
-    framed.extend_from_slice(&[0x88, 2, 0x03, 0xe8]); // close, code 1000
+    // Nothing is agreed on: it is text whatever was asked for.
+    let framing = Framing::WebSocketText;
+    framing.frame(&mut answer, |out| {
+        HandshakeResponse::from(&error).encode(out);
+    });
+    framing.end(&mut answer, 1000);
     let _ = timeout(GOODBYE, async {
-        writer.write_all(&framed).await?;
+        writer.write_all(&answer).await?;
         writer.shutdown().await
     })
     .await;
-}
-
-/// Appends a text frame, before the fan-out's own framing takes over.
-fn frame(out: &mut Vec<u8>, record: &[u8]) {
-    let text = String::from_utf8_lossy(record).into_owned();
-    let mut socket = tokio_tungstenite::tungstenite::WebSocket::from_raw_socket(
-        io::Cursor::new(Vec::new()),
-        Role::Server,
-        None,
-    );
-    // Writing to memory doesn't fail.
-    let _ = socket.send(Message::text(text));
-    out.append(socket.get_mut().get_mut());
 }

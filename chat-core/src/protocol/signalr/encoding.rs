@@ -4,7 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::negotiate::TransferFormat;
-use super::{Arguments, ArgumentsError, DecodeError, EncodeError, HubMessage, Raw, json};
+use super::{
+    Arguments, ArgumentsError, DecodeError, EncodeError, HubMessage, Raw, json, messagepack,
+};
 
 /// How hub messages are written once the handshake is done.
 ///
@@ -16,6 +18,8 @@ use super::{Arguments, ArgumentsError, DecodeError, EncodeError, HubMessage, Raw
 pub enum Encoding {
     /// `json`: text, each record ended by [`RECORD_SEPARATOR`](super::RECORD_SEPARATOR).
     Json,
+    /// `messagepack`: binary, each record behind its length.
+    MessagePack,
 }
 
 /// Where it is the same for every encoding but for the module that does it.
@@ -23,19 +27,21 @@ macro_rules! in_encoding {
     ($encoding:expr, $call:ident($($arg:expr),*)) => {
         match $encoding {
             Encoding::Json => json::$call($($arg),*),
+            Encoding::MessagePack => messagepack::$call($($arg),*),
         }
     };
 }
 
 impl Encoding {
     /// All encodings.
-    pub const ALL: [Self; 1] = [Self::Json];
+    pub const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
 
     /// Its name in the handshake.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::MessagePack => "messagepack",
         }
     }
 
@@ -52,6 +58,7 @@ impl Encoding {
     pub const fn transfer_format(self) -> TransferFormat {
         match self {
             Self::Json => TransferFormat::Text,
+            Self::MessagePack => TransferFormat::Binary,
         }
     }
 
@@ -220,6 +227,7 @@ impl Encoding {
     pub const fn ping(self) -> &'static [u8] {
         match self {
             Self::Json => json::PING,
+            Self::MessagePack => messagepack::PING,
         }
     }
 

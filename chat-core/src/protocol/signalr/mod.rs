@@ -7,6 +7,7 @@
 mod encoding;
 pub mod handshake;
 mod json;
+mod messagepack;
 pub mod negotiate;
 mod reader;
 
@@ -90,8 +91,16 @@ impl std::fmt::Debug for Raw<'_> {
 #[derive(Clone, Copy)]
 pub struct Arguments<'a> {
     raw: Raw<'a>,
-    /// The same as text, where reading the record has found it to be sound JSON: it isn't looked through again.
-    sound_json: Option<&'a str>,
+    sound: Sound<'a>,
+}
+
+/// Whether reading the record has found its arguments to be sound: then they aren't looked through again.
+#[derive(Clone, Copy)]
+enum Sound<'a> {
+    Unknown,
+    /// And this is their text.
+    Json(&'a str),
+    MessagePack,
 }
 
 impl<'a> Arguments<'a> {
@@ -106,7 +115,7 @@ impl<'a> From<Raw<'a>> for Arguments<'a> {
     fn from(raw: Raw<'a>) -> Self {
         Self {
             raw,
-            sound_json: None,
+            sound: Sound::Unknown,
         }
     }
 }

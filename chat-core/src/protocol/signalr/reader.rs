@@ -44,8 +44,8 @@ impl RecordReader {
     ///
     /// # Errors
     ///
-    /// [`DecodeError::TooLong`] as soon as it is sure that a record is over the limit. The stream can't be read any
-    /// further: the error repeats.
+    /// [`DecodeError::TooLong`] as soon as it is sure that a record is over the limit, [`DecodeError::Malformed`] for a
+    /// length that is none. The stream can't be read any further: the error repeats.
     pub fn next<'i>(
         &mut self,
         encoding: Encoding,
@@ -53,6 +53,7 @@ impl RecordReader {
     ) -> Result<Option<Cow<'i, [u8]>>, DecodeError> {
         match encoding {
             Encoding::Json => self.next_separated(input),
+            Encoding::MessagePack => self.next_prefixed(input),
         }
     }
 
@@ -88,6 +89,52 @@ impl RecordReader {
         Ok(Some(Cow::Owned(std::mem::take(&mut self.partial))))
     }
 
+    /// Records that begin with their length.
+    fn next_prefixed<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Cow<'i, [u8]>>, DecodeError> {
+        let mut head = [0; LENGTH_BYTES_MAX];
+        let mut head_bytes = 0;
+        for (to, from) in head.iter_mut().zip(self.partial.iter().chain(*input)) {
+            *to = *from;
+            head_bytes += 1;
+        }
+        let head = &head[..head_bytes];
+        let record = length(head).and_then(|length| match length {
+            Some((_, bytes)) if bytes > self.limit => {
+                Err(DecodeError::TooLong { limit: self.limit })
+            }
+            length => Ok(length),
+        });
+        let record = match record {
+            Ok(record) => record,
+            Err(e) => {
+                // Kept, so that the error repeats.
+                let kept = self.partial.len();
+                self.keep(head.get(kept..).unwrap_or_default());
+                return Err(e);
+            }
+        };
+        let available = self.partial.len() + input.len();
+        let (prefix, bytes) = match record {
+            Some((prefix, bytes)) if bytes <= available => (prefix, bytes),
+            Some(_) | None => {
+                self.keep(input);
+                *input = &[];
+                return Ok(None);
+            }
+        };
+        let (end, rest) = input.split_at(bytes - self.partial.len());
+        *input = rest;
+        if self.partial.is_empty() {
+            return Ok(Some(Cow::Borrowed(&end[prefix..])));
+        }
+        self.keep(end);
+        self.partial.drain(..prefix);
+        Ok(Some(Cow::Owned(std::mem::take(&mut self.partial))))
+    }
+
     /// Adds to the kept beginning. Its buffer doubles, but never beyond the limit.
     fn keep(&mut self, bytes: &[u8]) {
         let needed = self.partial.len() + bytes.len();
@@ -97,6 +144,26 @@ impl RecordReader {
         }
         self.partial.extend_from_slice(bytes);
     }
+}
+
+/// Bytes of the longest length.
+const LENGTH_BYTES_MAX: usize = 5;
+
+/// Reads the length before a record: 7 bits a byte, the lowest first, the highest bit of a byte says that more follow, and at
+/// most 31 bits. Answers how many bytes it has itself and how many it has together with its record; `None` while its end is
+/// missing.
+fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
+    let mut length = 0;
+    for (i, byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
+        if i == LENGTH_BYTES_MAX - 1 && *byte > 0x07 {
+            return Err(DecodeError::Malformed { at: i });
+        }
+        length |= usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            return Ok(Some((i + 1, i + 1 + length)));
+        }
+    }
+    Ok(None)
 }
 
 impl std::fmt::Debug for RecordReader {

@@ -2,6 +2,7 @@
 
 mod edges;
 mod members;
+mod messagepack;
 mod properties;
 mod wire;
 

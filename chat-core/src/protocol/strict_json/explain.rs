@@ -22,10 +22,15 @@ pub(crate) fn explain<T: de::DeserializeOwned>(json: &str) -> JsonError {
             };
         }
     };
-    match T::deserialize(Node(&tree)) {
-        Err(Fault(e)) => JsonError::Field(e),
+    JsonError::Field(explain_tree::<T>(&tree))
+}
+
+/// The error of a value that is not a `T`.
+pub(crate) fn explain_tree<T: de::DeserializeOwned>(tree: &Value) -> FieldError {
+    match T::deserialize(Node(tree)) {
+        Err(Fault(e)) => e,
         // Read from a tree it is a `T`: its type asks for what only text has.
-        Ok(_) => JsonError::Field(FieldError::new("", "invalid_value", "can't be read")),
+        Ok(_) => FieldError::new("", "invalid_value", "can't be read"),
     }
 }
 

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::super::{Arguments, ArgumentsError, CompletionResult, DecodeError, HubMessage, Raw};
+use super::super::{
+    Arguments, ArgumentsError, CompletionResult, DecodeError, HubMessage, Raw, Sound,
+};
 use crate::protocol::strict_json::{self, LEVELS, ScanError, Scanner};
 
 /// Levels of nesting in `arguments` that are told apart from nonsense. What is over the limit of a value, but not over
@@ -32,9 +34,11 @@ pub(in super::super) fn decode(record: &[u8]) -> Result<Option<HubMessage<'_>>, 
 pub(in super::super) fn arguments<T: DeserializeOwned>(
     arguments: Arguments<'_>,
 ) -> Result<T, ArgumentsError> {
-    let text = match arguments.sound_json {
-        Some(text) => text,
-        None => strict_json::checked(arguments.raw.0, ARRAY_AND_ARGUMENT)?,
+    let text = match arguments.sound {
+        Sound::Json(text) => text,
+        Sound::Unknown | Sound::MessagePack => {
+            strict_json::checked(arguments.raw.0, ARRAY_AND_ARGUMENT)?
+        }
     };
     let argument = text.strip_prefix('[').unwrap_or_default();
     if strict_json::object(argument).is_err() {
@@ -72,7 +76,7 @@ fn find_arguments<'a>(scanner: &mut Scanner<'a>) -> Result<Arguments<'a>, ScanEr
         *scanner = careful;
         return Ok(Arguments {
             raw: raw(text),
-            sound_json: Some(text),
+            sound: Sound::Json(text),
         });
     }
     scanner.value(ARGUMENTS_LEVELS).map(|text| raw(text).into())
