@@ -204,7 +204,7 @@ impl ChatBuilder {
         let committed = Arc::new(Notify::new());
         let writer_stats = Arc::new(WriterStats::default());
         let (writer, lanes) = Writer::new(
-            self.lanes.unwrap_or(1),
+            self.lanes.unwrap_or_else(|| store.lanes()),
             &Parts {
                 store: Arc::clone(&store),
                 fanout: Arc::clone(&fanout),

@@ -13,6 +13,8 @@
 pub mod contract;
 #[cfg(feature = "testing")]
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -580,6 +582,11 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Answers when the database does.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// How many batches it can well commit at once; [`Store::commit`] orders those that concern one room.
+    fn lanes(&self) -> usize {
+        1
+    }
 }
 
 /// A registration.
