@@ -242,7 +242,7 @@ impl Hub {
         tokio::spawn(async move {
             let Ok(upgraded) = upgraded.await else { return };
             match upgrade::tcp(upgraded) {
-                Ok((stream, read)) => session::serve_tcp(chat, caller, ids, stream, &read).await,
+                Ok((stream, read)) => session::serve_tcp(chat, caller, ids, stream, read).await,
                 Err(upgraded) => {
                     serve(chat, caller, ids, hyper_util::rt::TokioIo::new(upgraded)).await;
                 }

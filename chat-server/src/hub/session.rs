@@ -52,7 +52,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
-    Box::pin(run(chat, caller, ids, read, write, &[], Err)).await;
+    Box::pin(run(chat, caller, ids, read, write, Bytes::new(), Err)).await;
 }
 
 /// Runs a hub connection over plain TCP, which the fan-out writes to directly. `read` was read beyond the upgrade.
@@ -61,7 +61,7 @@ pub(super) async fn serve_tcp(
     caller: Caller,
     ids: Ids,
     stream: TcpStream,
-    read: &[u8],
+    read: Bytes,
 ) {
     // A frame is small and must not wait for another.
     let _ = stream.set_nodelay(true);
@@ -78,7 +78,7 @@ async fn run<R, W>(
     ids: Ids,
     mut reader: R,
     mut writer: W,
-    already: &[u8],
+    already: Bytes,
     direct: impl FnOnce(W) -> Result<Box<dyn DirectWrite>, W>,
 ) where
     R: AsyncRead + Send + Unpin,
@@ -87,7 +87,9 @@ async fn run<R, W>(
     let mut socket = Socket::new();
     let mut records = RecordReader::new(HUB_RECORD_BYTES);
     let mut batch = Batch::default();
-    socket.feed(already, &mut batch);
+    socket.feed(&already, &mut batch);
+    // Even empty it is a part of the HTTP connection's read buffer, and keeps all of its 16 KiB.
+    drop(already);
     let shaken = handshake(
         &mut reader,
         &mut writer,
