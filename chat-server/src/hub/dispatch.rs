@@ -95,7 +95,9 @@ impl Dispatcher {
                     arguments,
                 };
                 let begun = match method(&target, &stream_ids) {
-                    Ok(Method::StreamHistory) => self.stream_history(&invocation_id, &call).await,
+                    Ok(Method::StreamHistory) => {
+                        Box::pin(self.stream_history(&invocation_id, &call)).await
+                    }
                     Ok(_) => Err(invalid("this method answers no stream: call it plainly")),
                     Err(e) => Err(e),
                 };

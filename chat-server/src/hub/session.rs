@@ -90,17 +90,18 @@ async fn run<R, W>(
     socket.feed(&already, &mut batch);
     // Even empty it is a part of the HTTP connection's read buffer, and keeps all of its 16 KiB.
     drop(already);
-    let shaken = handshake(
+    // Boxed, as what is done once must not take its room for as long as the connection lives.
+    let shaken = Box::pin(handshake(
         &mut reader,
         &mut writer,
         &mut socket,
         &mut records,
         &mut batch,
-    )
+    ))
     .await;
     let (encoding, rest) = match shaken {
         Ok(shaken) => shaken,
-        Err(refused) => return goodbye(&mut writer, refused).await,
+        Err(refused) => return Box::pin(goodbye(&mut writer, refused)).await,
     };
     let wire = Wire {
         encoding,
@@ -119,7 +120,7 @@ async fn run<R, W>(
         queue,
         direct,
     ));
-    if let Err(e) = chat.connect(&connection, &caller).await {
+    if let Err(e) = Box::pin(chat.connect(&connection, &caller)).await {
         tracing::debug!(code = %e.code(), "a connection could not enter");
         connection.close(match e.code() {
             ErrorCode::Unauthenticated => End::Closing(ClosingReason::SessionEnded),

@@ -20,6 +20,12 @@ pub(crate) fn is_asked_for() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
 
+/// Runs as many at once, and adds up what they did.
+pub(crate) async fn at_once(many: usize, work: impl AsyncFn() -> u32) -> u32 {
+    let done = futures_util::future::join_all((0..many).map(|_| work()));
+    done.await.into_iter().sum()
+}
+
 /// The middle one.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
