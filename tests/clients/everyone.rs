@@ -1,0 +1,44 @@
+//! All clients in one room: each hears each other.
+
+use chat_tests::Server;
+use serde_json::json;
+
+use crate::each::KINDS;
+use crate::process::Client;
+
+#[tokio::test]
+async fn every_client_hears_every_other() {
+    let server = Server::start().await;
+    let host = server.person("host").await;
+    let room = host.room_with("everyone", &[]).await;
+    let invite = host.invite(room).await;
+    let mut clients: Vec<Client> = KINDS
+        .iter()
+        .map(|kind| Client::start(*kind, server.url()))
+        .collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let person = server.person(&format!("person{number}")).await;
+        person.join(&invite).await;
+        client.connect(person.api.token().unwrap()).await;
+        client.event("Connected").await;
+    }
+    // Each has seen those join that came after it.
+    let all = clients.len();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for _ in number + 1..all {
+            client.event("MemberJoined").await;
+        }
+    }
+    for speaker in 0..all {
+        let send = json!({"roomId": room, "content": format!("I am {:?}", KINDS[speaker])});
+        let sent = clients[speaker].invoke("SendMessage", send).await.unwrap();
+        for (listener, client) in clients.iter_mut().enumerate() {
+            if listener != speaker {
+                assert_eq!(client.event("MessageCreated").await, sent);
+            }
+        }
+    }
+    for client in &mut clients {
+        client.stop().await;
+    }
+}
