@@ -22,6 +22,7 @@ macro_rules! each {
 }
 
 const WS_JSON: (Transport, Protocol) = (Transport::WebSockets, Protocol::Json);
+const WS_MESSAGEPACK: (Transport, Protocol) = (Transport::WebSockets, Protocol::MessagePack);
 
 const fn kind(program: Program, (transport, protocol): (Transport, Protocol)) -> Kind {
     Kind::new(program, transport, protocol)
@@ -29,10 +30,14 @@ const fn kind(program: Program, (transport, protocol): (Transport, Protocol)) ->
 
 each! {
     javascript_over_websockets_in_json: kind(Program::Node, WS_JSON);
+    javascript_over_websockets_in_messagepack: kind(Program::Node, WS_MESSAGEPACK);
     a_browser_over_websockets_in_json: kind(Program::Browser, WS_JSON);
+    a_browser_over_websockets_in_messagepack: kind(Program::Browser, WS_MESSAGEPACK);
     java_over_websockets: kind(Program::Java, WS_JSON);
     signalrcore_over_websockets_in_json: kind(Program::Signalrcore, WS_JSON);
+    signalrcore_over_websockets_in_messagepack: kind(Program::Signalrcore, WS_MESSAGEPACK);
     pysignalr_in_json: kind(Program::Pysignalr, WS_JSON);
+    pysignalr_in_messagepack: kind(Program::Pysignalr, WS_MESSAGEPACK);
 }
 
 async fn does_everything(kind: Kind) {
@@ -151,7 +156,12 @@ async fn reconnect(
         assert_eq!(changes["complete"], true);
     }
     let live = bob.say(room, "and now").await;
-    assert_eq!(client.event("MessageCreated").await, live);
+    // What was said meanwhile may still arrive: at or below the place where the client stands, it is a duplicate.
+    let mut heard = client.event("MessageCreated").await;
+    if !kind.stateful && heard == missed {
+        heard = client.event("MessageCreated").await;
+    }
+    assert_eq!(heard, live);
     before + 2
 }
 

@@ -39,6 +39,7 @@ pub(crate) enum Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Json,
+    MessagePack,
 }
 
 impl Kind {
@@ -235,8 +236,8 @@ impl Client {
         if let Some(at) = self.kept.iter().position(&is_wanted) {
             return self.kept.remove(at).expect("it is there");
         }
-        // Twice, for a machine that starts a browser beside other tests.
-        let found = timeout(2 * WITHIN, async {
+        // Longer than elsewhere, for a machine that starts a browser beside other tests.
+        let found = timeout(4 * WITHIN, async {
             loop {
                 let line = self.lines.next_line().await.expect("its stdout is text");
                 let line = line.unwrap_or_else(|| panic!("{:?} has ended", self.kind));
