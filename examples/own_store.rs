@@ -11,8 +11,8 @@ use chat_core::model::{
 use chat_core::protocol::rest::{Changes, Page};
 use chat_core::service::Chat;
 use chat_core::store::{
-    Change, CommitContext, Committed, EndedSession, Job, Membership, NodeId, Position, Reader,
-    Refusal, Store, StoreError, SweepContext, TokenHash, UserRefusal,
+    Change, CommitContext, Committed, EndedSession, Job, Joined, Membership, NodeId, Position,
+    Reader, Refusal, Store, StoreError, SweepContext, TokenHash, UserRefusal,
 };
 
 /// Takes the lines of the audit.
@@ -127,6 +127,10 @@ impl Store for Audited {
         limit: i64,
     ) -> Result<Option<Changes>, StoreError> {
         self.inner.changes(reader, room, since, from, limit).await
+    }
+
+    async fn joined(&self, users: &[UserId]) -> Result<Vec<Joined>, StoreError> {
+        self.inner.joined(users).await
     }
 
     async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Membership>, StoreError> {

@@ -16,6 +16,15 @@ BEGIN
 END
 $$;
 
+-- Where each of these users joined the rooms that it is in.
+CREATE FUNCTION read_joined(user_ids bigint[]) RETURNS json LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce(json_agg(json_build_array(m.user_id, m.room_id, m.joined_seq)), '[]')
+        FROM members m WHERE m.user_id = ANY (user_ids) AND m.left_seq IS NULL);
+END
+$$;
+
 -- A user's rooms beyond one, or only the one.
 CREATE FUNCTION read_rooms(reader bigint, after bigint, only_room bigint, up_to bigint) RETURNS json LANGUAGE plpgsql STABLE AS $$
 BEGIN

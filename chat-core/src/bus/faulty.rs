@@ -12,8 +12,7 @@ use crate::random::Random;
 /// How often what happens to an event, each as a fraction of 1.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BusFaults {
-    /// Never arrives, though acknowledged. Joins are spared: a node that follows the room of nobody sees no hole in it, so
-    /// that a lost one is known to its user only after the next `Connected`.
+    /// Never arrives, though acknowledged.
     pub lost: f64,
     /// Arrives twice.
     pub doubled: f64,
@@ -62,8 +61,7 @@ impl EventBus for FaultyBus {
             if self.random.fraction() < faults.refused {
                 return Err(BusError::Unavailable("the simulated bus refused".into()));
             }
-            let is_lost = self.random.fraction() < faults.lost;
-            if is_lost && !matches!(event, Event::MemberJoined { .. }) {
+            if self.random.fraction() < faults.lost {
                 continue;
             }
             if self.random.fraction() < faults.delayed {

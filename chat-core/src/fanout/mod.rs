@@ -7,14 +7,17 @@
 //!
 //! The state is behind one mutex that is held for a batch and never across an await.
 
+mod catch_up;
 mod connection;
 mod flush;
 mod frame;
+mod members;
 mod order;
+mod pass;
 mod segment;
 mod state;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,13 +28,14 @@ use tokio::time::Instant;
 pub use self::connection::{Connection, DirectWrite, End};
 use self::flush::Flushers;
 pub use self::frame::{Framing, Wire};
+use self::pass::Pass;
 pub(crate) use self::segment::{Completes, CompletionBody};
+use self::state::State;
 pub(crate) use self::state::Want;
-use self::state::{Pass, State};
 use crate::model::{Event, Room, RoomId, Seq, Timestamp, UserId};
 use crate::protocol::hub::{self, Head, target};
 use crate::protocol::rest::Changes;
-use crate::store::Membership;
+use crate::store::{Joined, Membership};
 
 /// How long an event beyond a hole waits for the bus before the store is asked.
 const HOLE_WAIT: Duration = Duration::from_millis(20);
@@ -113,6 +117,7 @@ pub struct Fanout {
     wanted: Notify,
     stats: FanoutStats,
     next_number: AtomicU64,
+    joins_in_doubt: AtomicBool,
 }
 
 impl Fanout {
@@ -124,6 +129,7 @@ impl Fanout {
             wanted: Notify::new(),
             stats: FanoutStats::default(),
             next_number: AtomicU64::new(1),
+            joins_in_doubt: AtomicBool::new(false),
         }
     }
 
@@ -252,7 +258,7 @@ impl Fanout {
         }
     }
 
-    // ---- holes and heads ----
+    // ---- holes, heads and lost joins ----
 
     /// The rooms that someone here is in, in the order of their ids.
     pub(crate) fn rooms(&self) -> Vec<RoomId> {
@@ -272,6 +278,26 @@ impl Fanout {
                 pass.push(&connection, out.into());
             }
         });
+    }
+
+    /// The users with a connection that has entered, in the order of their ids.
+    pub(crate) fn users(&self) -> Vec<UserId> {
+        self.lock().entered_users()
+    }
+
+    /// What the store says of where users joined: those who are in a room and didn't hear of it come in now.
+    pub(crate) fn heal_joins(&self, joined: &[Joined]) {
+        self.pass(|pass| pass.heal_joins(joined));
+    }
+
+    /// Events of this node's own may never be delivered, a join perhaps: where users joined is to be read again.
+    pub(crate) fn doubt_joins(&self) {
+        self.joins_in_doubt.store(true, Ordering::Release);
+    }
+
+    /// Whether joins were in doubt since the last time.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.joins_in_doubt.swap(false, Ordering::AcqRel)
     }
 
     /// Waits until something is wanted from the store, and answers it.

@@ -15,6 +15,8 @@ use crate::store::{Reader, Store, SweepContext};
 const FILL_PAGE: i64 = 100;
 /// How often connections are told where their rooms stand.
 const HEADS_EVERY: Duration = Duration::from_secs(5);
+/// Users whose joins one statement reads.
+const JOINED_USERS: usize = 1_000;
 /// How often connections are looked at.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// Jobs that one round does.
@@ -49,6 +51,31 @@ pub(super) async fn fill(fanout: Arc<Fanout>, store: Arc<dyn Store>) {
                     "a hole can't be filled yet"
                 );
                 fanout.want_again(want);
+            }
+        }
+    }
+}
+
+/// Finds the joins whose event never came, for users who are connected here; runs until dropped.
+///
+/// A lost event leaves a hole in a room that someone here is in, and `heads` finds it. A join to any other room leaves none.
+/// Joins are lost on the way from another node (`has_bus`), and by a COMMIT that went unanswered.
+pub(super) async fn lost_joins(fanout: Arc<Fanout>, store: Arc<dyn Store>, has_bus: bool) {
+    loop {
+        tokio::time::sleep(HEADS_EVERY).await;
+        if !fanout.take_doubt() && !has_bus {
+            continue;
+        }
+        for users in fanout.users().chunks(JOINED_USERS) {
+            match store.joined(users).await {
+                Ok(joined) => fanout.heal_joins(&joined),
+                Err(e) => {
+                    tracing::warn!(
+                        error = &e as &dyn std::error::Error,
+                        "where users joined can't be read"
+                    );
+                    fanout.doubt_joins();
+                }
             }
         }
     }

@@ -226,6 +226,11 @@ impl ChatBuilder {
         }
         tasks.spawn(background::fill(Arc::clone(&fanout), Arc::clone(&store)));
         tasks.spawn(background::heads(Arc::clone(&fanout), Arc::clone(&store)));
+        tasks.spawn(background::lost_joins(
+            Arc::clone(&fanout),
+            Arc::clone(&store),
+            self.bus.is_some(),
+        ));
         tasks.spawn(background::keep_alive(
             Arc::clone(&fanout),
             Arc::clone(&ended),

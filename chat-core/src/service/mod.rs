@@ -12,6 +12,8 @@ mod messages;
 pub mod rates;
 mod relay;
 mod rooms;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -180,70 +180,72 @@ async fn commit(mut items: mpsc::Receiver<Item>, answered: mpsc::Sender<Answered
             outbox: parts.outbox.as_ref().map(|(node, _)| *node),
         };
         let results = parts.store.commit(&ctx, &changes).await;
-        if matches!(results, Err(StoreError::Failed(_))) && changes.len() > 1 {
-            // One change that the store can't take must not harm the others of its batch.
-            for (change, reply) in changes.into_iter().zip(replies) {
-                let changes = vec![change];
-                let results = parts.store.commit(&ctx, &changes).await;
-                let one = Answered {
-                    changes,
-                    replies: vec![reply],
-                    results,
-                };
-                if answered.send(one).await.is_err() {
-                    return;
-                }
-            }
-            if let Some((_, wake)) = &parts.outbox {
-                wake.notify_one();
-            }
-            continue;
-        }
-        parts.stats.batches.fetch_add(1, Ordering::Relaxed);
-        parts
-            .stats
-            .changes
-            .fetch_add(changes.len() as u64, Ordering::Relaxed);
-        let uncertain = matches!(results, Err(StoreError::Uncertain(_)));
-        let rooms: BTreeSet<RoomId> = if uncertain {
-            changes.iter().filter_map(Change::room_id).collect()
-        } else {
-            BTreeSet::new()
-        };
-        match &results {
-            Ok(_) => {
-                if let Some((_, wake)) = &parts.outbox {
-                    wake.notify_one();
-                }
-            }
-            Err(e) => {
-                parts.stats.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(
-                    error = e as &dyn std::error::Error,
-                    changes = changes.len(),
-                    "a batch was not committed"
-                );
-            }
-        }
-        if answered
-            .send(Answered {
+        if changes.len() == 1 || !matches!(results, Err(StoreError::Failed(_))) {
+            let batch = Answered {
                 changes,
                 replies,
                 results,
-            })
-            .await
-            .is_err()
-        {
-            return;
+            };
+            if hand_on(batch, &answered, parts).await.is_err() {
+                return;
+            }
+            continue;
         }
-        if uncertain {
-            look_at_heads(parts, &rooms.into_iter().collect::<Vec<_>>()).await;
+        // One change that the store can't take must not harm the others of its batch.
+        for (change, reply) in changes.into_iter().zip(replies) {
+            let changes = vec![change];
+            let results = parts.store.commit(&ctx, &changes).await;
+            let one = Answered {
+                changes,
+                replies: vec![reply],
+                results,
+            };
+            if hand_on(one, &answered, parts).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-/// After a COMMIT without an answer: what it did, if it did anything, is read and delivered before the next batch.
+/// Has what the store answered delivered, and published. Fails once the second stage is gone.
+async fn hand_on(
+    batch: Answered,
+    answered: &mpsc::Sender<Answered>,
+    parts: &Parts,
+) -> Result<(), mpsc::error::SendError<Answered>> {
+    let changes = batch.changes.len() as u64;
+    parts.stats.batches.fetch_add(1, Ordering::Relaxed);
+    parts.stats.changes.fetch_add(changes, Ordering::Relaxed);
+    let mut uncertain: Option<BTreeSet<RoomId>> = None;
+    match &batch.results {
+        Ok(_) => {
+            if let Some((_, wake)) = &parts.outbox {
+                wake.notify_one();
+            }
+        }
+        Err(e) => {
+            parts.stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                error = e as &dyn std::error::Error,
+                changes,
+                "a batch was not committed"
+            );
+            if matches!(e, StoreError::Uncertain(_)) {
+                uncertain = Some(batch.changes.iter().filter_map(Change::room_id).collect());
+            }
+        }
+    }
+    answered.send(batch).await?;
+    if let Some(rooms) = uncertain {
+        look_at_heads(parts, &rooms.into_iter().collect::<Vec<_>>()).await;
+    }
+    Ok(())
+}
+
+/// After a COMMIT without an answer: what it did, if it did anything, is read and delivered before the next batch; joins to
+/// rooms of nobody a little later.
 async fn look_at_heads(parts: &Parts, rooms: &[RoomId]) {
+    parts.fanout.doubt_joins();
     loop {
         match parts.store.heads(rooms).await {
             Ok(heads) => return parts.fanout.heads(rooms, &heads, false),

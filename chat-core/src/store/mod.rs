@@ -332,6 +332,17 @@ pub struct Membership {
     pub head: Seq,
 }
 
+/// Where a user joined a room that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Joined {
+    /// Who.
+    pub user_id: UserId,
+    /// The room.
+    pub room_id: RoomId,
+    /// The place of the user's last `MemberJoined`.
+    pub seq: Seq,
+}
+
 /// A session of a host or of the server that was ended, under the text that its tokens carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndedSession {
@@ -434,6 +445,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The rooms that a user is in, with their heads, in one snapshot; ordered by room id.
     async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError>;
+
+    /// Where each of these users joined the rooms that it is in, in any order: a node compares it with what it was told.
+    async fn joined(&self, users: &[UserId]) -> Result<Vec<Joined>, StoreError>;
 
     /// A page of a user's rooms with its role in each, ordered by room id, after `after`.
     async fn rooms(

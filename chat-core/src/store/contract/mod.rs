@@ -118,6 +118,7 @@ macro_rules! store_contract {
                 rooms_are_paged_by_id,
                 memberships_tell_where_each_room_stands,
                 heads_are_those_of_the_rooms_that_exist,
+                where_users_joined_is_read_at_once,
                 a_room_is_read_by_its_members_alone,
             }
             members {

@@ -7,7 +7,7 @@ use super::act::{
 use super::{Backend, Tested};
 use crate::model::limits::Limits;
 use crate::model::{Event, Member, Role, Room, RoomId, Seq, UserId};
-use crate::store::{Membership, Outcome, Position, Reader, Refusal};
+use crate::store::{Joined, Membership, Outcome, Position, Reader, Refusal};
 
 /// The creator joins as admin at `seq` 1 and is told of the room.
 pub async fn a_room_begins_with_its_creator_at_seq_one(backend: Backend) -> Tested {
@@ -299,6 +299,43 @@ pub async fn memberships_tell_where_each_room_stands(backend: Backend) -> Tested
         .map(|membership| membership.room_id)
         .collect();
     assert_eq!(rooms, [one.min(three), one.max(three)]);
+    Ok(())
+}
+
+/// Each user's rooms with the place of its last join; those that were left or deleted are missing, and so are others' rooms.
+pub async fn where_users_joined_is_read_at_once(backend: Backend) -> Tested {
+    let (ada, bob, eve) = (
+        backend.user("Ada").await?,
+        backend.user("Bob").await?,
+        backend.user("Eve").await?,
+    );
+    let (one, two, gone) = (
+        backend.room(ada).await?,
+        backend.room(bob).await?,
+        backend.room(ada).await?,
+    );
+    backend.admit(one, ada, bob).await?;
+    backend.admit(two, bob, eve).await?;
+    backend.say(one, ada, "Hello").await?;
+    // Bob leaves from place 4, and comes again at 5.
+    backend.done(leave(one, bob)).await?;
+    backend.admit(one, ada, bob).await?;
+    backend.done(delete_room(gone, ada)).await?;
+    let joined = |user_id, room_id, seq| Joined {
+        user_id,
+        room_id,
+        seq: Seq(seq),
+    };
+    let mut wanted = [
+        joined(ada, one, 1),
+        joined(bob, one, 5),
+        joined(bob, two, 1),
+    ];
+    wanted.sort_unstable();
+    let mut read = backend.store.joined(&[bob, UserId(987_654), ada]).await?;
+    read.sort_unstable();
+    assert_eq!(read, wanted);
+    assert_eq!(backend.store.joined(&[]).await?, []);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::protocol::rest::{Changes, Page};
 use crate::store::{
-    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Membership,
+    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Joined, Membership,
     NewAccount, NewSession, NodeId, Position, Reader, Refusal, Rotated, Rotation, Store,
     StoreError, SweepContext, TokenHash, UserRefusal,
 };
@@ -22,6 +22,9 @@ impl Store for Memory {
         ctx: &CommitContext,
         changes: &[Change],
     ) -> Result<Vec<Result<Committed, Refusal>>, StoreError> {
+        if !self.takes(changes) {
+            return Err(StoreError::Failed("a planted fault".into()));
+        }
         let (ctx, changes) = (ctx.clone(), changes.to_vec());
         self.write(Call::Commit, move |db| db.commit(&ctx, &changes))
             .await
@@ -29,6 +32,10 @@ impl Store for Memory {
 
     async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
         self.read(|db| db.memberships(user)).await
+    }
+
+    async fn joined(&self, users: &[UserId]) -> Result<Vec<Joined>, StoreError> {
+        self.read(|db| db.joined(users)).await
     }
 
     async fn rooms(

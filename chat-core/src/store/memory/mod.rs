@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use self::database::Database;
 use self::journal::Journal;
-use super::StoreError;
+use super::{Change, StoreError};
 
 /// A database in memory. A clone is the same database.
 ///
@@ -61,6 +61,8 @@ struct Faults {
     calls: VecDeque<Fault>,
     /// For the next commits.
     commits: VecDeque<Fault>,
+    /// The content of messages that no commit takes.
+    indigestible: Option<String>,
 }
 
 /// What a call is, as far as faults tell them apart.
@@ -136,6 +138,19 @@ impl Memory {
         lock(&self.faults)
             .commits
             .extend(std::iter::repeat_n(fault, commits));
+    }
+
+    /// Has every commit on this connection fail that sends this content: [`StoreError::Failed`], and nothing is done.
+    pub fn fail_commits_of(&self, content: &str) {
+        lock(&self.faults).indigestible = Some(content.to_owned());
+    }
+
+    fn takes(&self, changes: &[Change]) -> bool {
+        let faults = lock(&self.faults);
+        !changes.iter().any(|change| {
+            matches!(change, Change::SendMessage { content, .. }
+                if faults.indigestible.as_ref() == Some(content))
+        })
     }
 
     fn next_fault(&self, call: Call) -> Option<Fault> {

@@ -8,7 +8,7 @@ use crate::model::{
     UserId,
 };
 use crate::protocol::rest::{Changes, Page};
-use crate::store::{Membership, Position, Reader, Refusal};
+use crate::store::{Joined, Membership, Position, Reader, Refusal};
 
 /// The first `limit` of `items`, and whether there are more.
 fn page<T>(items: impl Iterator<Item = T>, limit: i64) -> Page<T> {
@@ -22,6 +22,20 @@ fn page<T>(items: impl Iterator<Item = T>, limit: i64) -> Page<T> {
 impl Database {
     pub(super) fn memberships(&self, user: UserId) -> Vec<Membership> {
         self.heads(&self.rooms_of(user).collect::<Vec<_>>())
+    }
+
+    pub(super) fn joined(&self, users: &[UserId]) -> Vec<Joined> {
+        let of = |&user_id: &UserId| {
+            self.rooms_of(user_id).filter_map(move |room_id| {
+                let seq = self.present(room_id, user_id)?.joined;
+                Some(Joined {
+                    user_id,
+                    room_id,
+                    seq,
+                })
+            })
+        };
+        users.iter().flat_map(of).collect()
     }
 
     pub(super) fn heads(&self, rooms: &[RoomId]) -> Vec<Membership> {

@@ -28,7 +28,7 @@ use async_trait::async_trait;
 
 pub use self::open::OpenError;
 use super::{
-    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Membership,
+    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Joined, Membership,
     NewAccount, NewSession, NodeId, Position, Reader, Refusal, Rotated, Rotation, Store,
     StoreError, SweepContext, TokenHash, UserRefusal,
 };
@@ -97,6 +97,10 @@ impl Store for Postgres {
 
     async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
         rooms::memberships(&self.0, user).await
+    }
+
+    async fn joined(&self, users: &[UserId]) -> Result<Vec<Joined>, StoreError> {
+        rooms::joined(&self.0, users).await
     }
 
     async fn rooms(

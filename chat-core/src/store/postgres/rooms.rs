@@ -1,6 +1,6 @@
 //! Rooms read.
 
-use super::super::{Membership, StoreError};
+use super::super::{Joined, Membership, StoreError};
 use super::database::{Database, Statement};
 use super::fault::Fault;
 use super::rows::{RoomRow, json, page, room};
@@ -53,6 +53,22 @@ pub(super) async fn memberships(
 ) -> Result<Vec<Membership>, StoreError> {
     let call = Statement::new("SELECT read_memberships($1)::text").bind(user.0);
     read_heads(database.one(call).await?).map_err(Fault::unchanged)
+}
+
+pub(super) async fn joined(
+    database: &Database,
+    users: &[UserId],
+) -> Result<Vec<Joined>, StoreError> {
+    let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+    let call = Statement::new("SELECT read_joined($1)::text").bind(ids);
+    let (text,): (String,) = database.one(call).await?;
+    let rows: Vec<(UserId, RoomId, Seq)> = json(&text).map_err(Fault::unchanged)?;
+    let joined = |(user_id, room_id, seq)| Joined {
+        user_id,
+        room_id,
+        seq,
+    };
+    Ok(rows.into_iter().map(joined).collect())
 }
 
 pub(super) async fn heads(

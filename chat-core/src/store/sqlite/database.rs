@@ -33,6 +33,9 @@ pub(super) struct Database {
     writer: AsyncMutex<Option<SqliteConnection>>,
     read_permits: Semaphore,
     idle_readers: Mutex<Vec<SqliteConnection>>,
+    /// COMMITs whose answer is lost on the way, to see what becomes of them.
+    #[cfg(test)]
+    pub(super) unanswered: std::sync::atomic::AtomicUsize,
 }
 
 impl fmt::Debug for Database {
@@ -53,6 +56,8 @@ impl Database {
             writer: AsyncMutex::new(Some(writer)),
             read_permits: Semaphore::new(READERS),
             idle_readers: Mutex::new(Vec::with_capacity(READERS)),
+            #[cfg(test)]
+            unanswered: std::sync::atomic::AtomicUsize::new(0),
         }
     }
 
@@ -68,7 +73,12 @@ impl Database {
                 .await
                 .map_err(unchanged)?,
         };
-        Ok(Transaction { slot, connection })
+        Ok(Transaction {
+            slot,
+            connection,
+            #[cfg(test)]
+            unanswered: &self.unanswered,
+        })
     }
 
     /// Begins a transaction that holds SQLite's write lock from the start.
@@ -179,6 +189,8 @@ fn unchanged(error: sqlx::Error) -> StoreError {
 pub(super) struct Transaction<'a> {
     slot: MutexGuard<'a, Option<SqliteConnection>>,
     connection: SqliteConnection,
+    #[cfg(test)]
+    unanswered: &'a std::sync::atomic::AtomicUsize,
 }
 
 impl Transaction<'_> {
@@ -199,7 +211,10 @@ impl Transaction<'_> {
 
     /// Runs the last statements of the transaction, of which the very last is COMMIT.
     pub(super) async fn commit_with(mut self, last: Statement<'_>) -> Result<(), StoreError> {
-        match last.execute(&mut self.connection).await {
+        let answer = last.execute(&mut self.connection).await;
+        #[cfg(test)]
+        let answer = self.lose(answer);
+        match answer {
             Ok(_) => {
                 *self.slot = Some(self.connection);
                 Ok(())
@@ -210,6 +225,19 @@ impl Transaction<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// What a COMMIT answers whose answer is to be lost.
+    #[cfg(test)]
+    fn lose<T>(&self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let lost = self
+            .unanswered
+            .try_update(Relaxed, Relaxed, |n| n.checked_sub(1));
+        if lost.is_ok() {
+            return Err(sqlx::Error::WorkerCrashed);
+        }
+        answer
     }
 
     /// Undoes what was done before `fault`.

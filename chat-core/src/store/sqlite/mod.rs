@@ -31,7 +31,7 @@ use async_trait::async_trait;
 
 pub use self::open::OpenError;
 use super::{
-    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Membership,
+    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Joined, Membership,
     NewAccount, NewSession, NodeId, Position, Reader, Refusal, Rotated, Rotation, Store,
     StoreError, SweepContext, TokenHash, UserRefusal,
 };
@@ -46,6 +46,13 @@ use crate::protocol::rest::{Changes, Page};
 pub struct Sqlite(Arc<database::Database>);
 
 impl Sqlite {
+    /// Has the next so many COMMITs be done, and their answers lost.
+    #[cfg(test)]
+    pub(crate) fn lose_answers(&self, commits: usize) {
+        let unanswered = &self.0.unanswered;
+        unanswered.store(commits, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Opens the database of a path, and makes it where there is none, for its owner alone (mode 0600; SQLite's `-wal` and
     /// `-shm` files beside it take the same mode). An older schema is brought to this version's.
     ///
@@ -94,6 +101,10 @@ impl Store for Sqlite {
 
     async fn memberships(&self, user: UserId) -> Result<Vec<Membership>, StoreError> {
         rooms::memberships(&self.0, user).await
+    }
+
+    async fn joined(&self, users: &[UserId]) -> Result<Vec<Joined>, StoreError> {
+        rooms::joined(&self.0, users).await
     }
 
     async fn rooms(

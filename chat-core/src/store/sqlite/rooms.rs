@@ -2,7 +2,7 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::super::{CommitContext, Committed, Membership, Outcome, StoreError};
+use super::super::{CommitContext, Committed, Joined, Membership, Outcome, StoreError};
 use super::commit::{Answer, LockedRoom, or_refuse};
 use super::database::Database;
 use super::fault::Fault;
@@ -113,6 +113,8 @@ pub(super) const MEMBERSHIPS: &str =
     "SELECT json_group_array(json_array(r.id, r.seq) ORDER BY r.id)
     FROM members m JOIN rooms r ON r.id = m.room_id
     WHERE m.user_id = $1 AND m.left_seq IS NULL";
+pub(super) const JOINED: &str = "SELECT m.user_id, m.room_id, m.joined_seq
+    FROM json_each($1) i CROSS JOIN members m ON m.user_id = i.value AND m.left_seq IS NULL";
 pub(super) const HEADS: &str = "SELECT json_group_array(json_array(r.id, r.seq))
     FROM json_each($1) i CROSS JOIN rooms r ON r.id = i.value";
 
@@ -122,6 +124,20 @@ pub(super) async fn memberships(
 ) -> Result<Vec<Membership>, StoreError> {
     let row = database.row(sqlx::query(MEMBERSHIPS).bind(user.0)).await?;
     read_heads(row).map_err(Fault::unchanged)
+}
+
+pub(super) async fn joined(
+    database: &Database,
+    users: &[UserId],
+) -> Result<Vec<Joined>, StoreError> {
+    let ids = serde_json::to_string(users).map_err(|e| Fault::from(e).unchanged())?;
+    let rows: Vec<(i64, i64, i64)> = database.rows(sqlx::query(JOINED).bind(ids)).await?;
+    let joined = |(user, room, seq)| Joined {
+        user_id: UserId(user),
+        room_id: RoomId(room),
+        seq: Seq(seq),
+    };
+    Ok(rows.into_iter().map(joined).collect())
 }
 
 pub(super) async fn heads(

@@ -370,6 +370,7 @@ async fn no_hot_statement_scans_a_table() {
         changes::CHANGES,
         rooms::MEMBERSHIPS,
         rooms::HEADS,
+        rooms::JOINED,
         rooms::PAGE,
         rooms::ONE,
         members::PAGE,
@@ -403,4 +404,21 @@ async fn no_hot_statement_scans_a_table() {
     }
     assert!(statements > 20);
     transaction.finish(Ok(())).await.expect("ends");
+}
+
+/// SQLite's own answer says that nothing was kept; only where it gave none, nobody knows.
+#[test]
+fn a_commit_without_an_answer_is_uncertain() {
+    use super::fault::Fault;
+
+    for unanswered in [
+        sqlx::Error::WorkerCrashed,
+        sqlx::Error::Io(std::io::ErrorKind::Other.into()),
+    ] {
+        let error = Fault::Sql(unanswered).committing();
+        assert!(matches!(error, StoreError::Uncertain(_)), "{error:?}");
+        assert!(error.is_retryable());
+    }
+    let before = Fault::Sql(sqlx::Error::WorkerCrashed).unchanged();
+    assert!(matches!(before, StoreError::Unavailable(_)), "{before:?}");
 }
