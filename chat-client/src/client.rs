@@ -343,6 +343,7 @@ impl Client {
             None => Arc::new(HttpConnector::new(
                 Arc::clone(&self.inner.http),
                 self.options().negotiate,
+                self.options().realtime.encoding.transfer_format(),
             )),
         }
     }

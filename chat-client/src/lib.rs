@@ -53,6 +53,7 @@ mod room;
 mod tokens;
 
 pub use async_trait::async_trait;
+pub use chat_core::protocol::signalr::Encoding;
 pub use chat_core::{model, protocol};
 
 pub use self::client::Client;

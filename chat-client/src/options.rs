@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::model::{Clock, SystemClock};
+use chat_core::protocol::signalr::Encoding;
 use chat_core::random::{Random, SystemRandom};
 use reqwest::Url;
 
@@ -223,6 +224,13 @@ impl ClientBuilder {
     /// How many messages wait to be sent before [`Room::send`](crate::Room::send) itself waits. Default: 256.
     pub fn send_queue(self, messages: usize) -> Self {
         self.set(|o| o.realtime.send_queue = messages.max(1))
+    }
+
+    /// How records are written on the realtime connection: as JSON, which people can read on the way, or as MessagePack,
+    /// which is shorter. Default: JSON. A [`connector`](Self::connector) of the
+    /// application's must carry it: see [`WebSocket::carrying`](crate::WebSocket::carrying).
+    pub fn encoding(self, encoding: Encoding) -> Self {
+        self.set(|o| o.realtime.encoding = encoding)
     }
 
     /// Opens the WebSocket at once, without asking the server first whether and where: one request less, for servers that

@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+pub mod asyncapi;
 pub mod cli;
 pub mod config;
 mod http;
@@ -21,6 +22,7 @@ pub mod openapi;
 mod serve;
 mod server;
 pub mod telemetry;
+pub mod typescript;
 
 use axum::Router;
 use chat_core::service::Chat;

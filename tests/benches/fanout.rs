@@ -1,5 +1,6 @@
 //! What a delivery costs: one room, 500 real sockets on the loopback interface, and the server's processor time for each
-//! message that reached each of them; against a bare server that does nothing but broadcast the same frames.
+//! message that reached each of them; against a bare server that does nothing but broadcast the same frames, and against a
+//! room of which every second connection speaks MessagePack.
 //!
 //! `cargo bench -p chat-tests --bench fanout`. Messages go out one at a time, or 16 at once, and the next only when everyone
 //! has them all. Both servers are processes of their own and take turns. The chat server's time holds all it does for a
@@ -30,6 +31,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 const LIMIT: f64 = 1.5;
+/// The same for a room of both encodings, against the room of JSON.
+const MIXED_LIMIT: f64 = 1.3;
 /// How long a round may take at most.
 const ROUND: Duration = Duration::from_secs(30);
 /// The server closes a connection that says nothing for 30 s.
@@ -55,31 +58,52 @@ async fn measure() {
     let sockets = if measure::is_asked_for() { 500 } else { 5 };
 
     let seed = Seed::new().await;
-    let users = seed.users(sockets).await;
-    let room = seed.room(&users).await;
-    let tokens: Vec<_> = users.iter().map(|&user| seed.token(user)).collect();
+    let everyone = seed.users(2 * sockets).await;
+    let (users, mixed_users) = everyone.split_at(sockets);
+    let room = seed.room(users).await;
+    let mixed_room = seed.room(mixed_users).await;
+    let tokens: Vec<_> = everyone.iter().map(|&user| seed.token(user)).collect();
+    let (tokens, mixed_tokens) = tokens.split_at(sockets);
     let served = seed.serve(false).await;
     let mut connected = Vec::new();
-    for token in &tokens {
-        connected.push(hub::connect(served.process.address, token).await);
+    for token in tokens {
+        let socket = hub::connect(served.process.address, token).await;
+        connected.push((socket, Some(Message::text(hub::PING))));
     }
     let argument = json!({"roomId": room, "content": CONTENT});
     let mut ours = Audience::new(
         &served.process,
         connected,
         hub::call(1, "SendMessage", &argument),
-        Some(hub::PING),
+    );
+
+    let mut connected = Vec::new();
+    for (n, token) in mixed_tokens.iter().enumerate() {
+        let address = served.process.address;
+        connected.push(if n % 2 == 0 {
+            let socket = hub::connect(address, token).await;
+            (socket, Some(Message::text(hub::PING)))
+        } else {
+            let socket = hub::connect_packed(address, token).await;
+            (socket, Some(Message::binary(hub::PACKED_PING)))
+        });
+    }
+    let argument = json!({"roomId": mixed_room, "content": CONTENT});
+    let mut mixed = Audience::new(
+        &served.process,
+        connected,
+        hub::call(1, "SendMessage", &argument),
     );
 
     let bare_process = Process::start(BARE, &[], false);
     let mut connected = Vec::new();
     for _ in 0..sockets {
-        connected.push(hub::open(bare_process.address, "").await);
+        connected.push((hub::open(bare_process.address, "").await, None));
     }
     ours.round(1).await;
     let event = ours.tally.event.get().expect("an event came");
     let event = format!("{event}\u{1e}").into();
-    let mut bare = Audience::new(&bare_process, connected, event, None);
+    let mut bare = Audience::new(&bare_process, connected, event);
 
     let slices = if measure::is_asked_for() {
         measure::SLICES
@@ -87,16 +111,22 @@ async fn measure() {
         1
     };
     for under_way in [1, 16] {
-        let (mut of_ours, mut of_bare) = (Vec::new(), Vec::new());
+        let (mut of_ours, mut of_bare, mut of_mixed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..slices {
             of_ours.push(ours.slice(under_way).await);
             of_bare.push(bare.slice(under_way).await);
+            of_mixed.push(mixed.slice(under_way).await);
         }
         if measure::is_asked_for() {
             let (ours, bare) = (measure::median(of_ours), measure::median(of_bare));
+            let mixed = measure::median(of_mixed);
             println!(
                 "{sockets} sockets, {under_way} under way: {ours:.2} µs of the server a delivery, bare {bare:.2}, ratio {:.2} (at most {LIMIT})",
                 ours / bare
+            );
+            println!(
+                "{sockets} sockets, {under_way} under way, every second in MessagePack: {mixed:.2} µs a delivery, ratio {:.2} (at most {MIXED_LIMIT})",
+                mixed / ours
             );
         }
     }
@@ -123,17 +153,12 @@ struct Audience<'a> {
 }
 
 impl<'a> Audience<'a> {
-    fn new(
-        server: &'a Process,
-        sockets: Vec<Socket>,
-        message: Message,
-        ping: Option<&'static str>,
-    ) -> Self {
+    fn new(server: &'a Process, sockets: Vec<(Socket, Option<Message>)>, message: Message) -> Self {
         let size = sockets.len() as u64;
         let tally = Arc::new(Tally::default());
         let mut listeners = JoinSet::new();
         let mut speaker = None;
-        for socket in sockets {
+        for (socket, ping) in sockets {
             let (sink, stream) = socket.split();
             let sink = match speaker {
                 None => {
@@ -189,7 +214,7 @@ impl<'a> Audience<'a> {
 async fn listen(
     tally: Arc<Tally>,
     mut stream: SplitStream<Socket>,
-    mut alive: Option<(SplitSink<Socket, Message>, &'static str)>,
+    mut alive: Option<(SplitSink<Socket, Message>, Message)>,
 ) {
     let mut pings = tokio::time::interval(PING_EVERY);
     loop {
@@ -197,11 +222,14 @@ async fn listen(
             biased;
             message = stream.next() => match message {
                 Some(Ok(Message::Text(text))) => tally.count(&text),
+                Some(Ok(Message::Binary(record))) if hub::contains(&record, "MessageCreated") => {
+                    tally.one_more();
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return,
             },
             _ = pings.tick() => if let Some((sink, ping)) = &mut alive
-                && sink.send((*ping).into()).await.is_err() { return },
+                && sink.send(ping.clone()).await.is_err() { return },
         }
     }
 }
@@ -215,10 +243,14 @@ impl Tally {
             } else if !record.contains("\"result\"") {
                 continue;
             }
-            let delivered = self.delivered.fetch_add(1, Ordering::SeqCst) + 1;
-            if delivered == self.expected.load(Ordering::SeqCst) {
-                self.complete.notify_one();
-            }
+            self.one_more();
+        }
+    }
+
+    fn one_more(&self) {
+        let delivered = self.delivered.fetch_add(1, Ordering::SeqCst) + 1;
+        if delivered == self.expected.load(Ordering::SeqCst) {
+            self.complete.notify_one();
         }
     }
 }

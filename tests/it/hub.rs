@@ -2,6 +2,7 @@
 
 mod calls;
 mod connecting;
+mod encodings;
 mod ending;
 mod events;
 mod records;

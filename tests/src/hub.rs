@@ -1,4 +1,5 @@
-//! A hub client that shows what is on the wire: records as JSON, in the order in which they come.
+//! A hub client that shows what is on the wire: records as JSON, in the order in which they come. Those in MessagePack are
+//! shown as what they would be in JSON, read and written by another implementation than ours.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub type Completion = Result<Value, String>;
 pub struct Hub {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     reader: RecordReader,
+    /// How records are written, once a handshake is accepted.
+    encoding: Option<Encoding>,
     records: VecDeque<Value>,
     calls: u64,
     /// `Connected`, if it came.
@@ -38,7 +41,12 @@ pub struct Hub {
 impl Hub {
     /// Negotiates, connects, shakes hands and waits for `Connected`.
     pub async fn connect(person: &Person) -> Self {
-        Self::try_connect(person)
+        Self::connect_in(person, Encoding::Json).await
+    }
+
+    /// As [`Hub::connect`], in this encoding.
+    pub async fn connect_in(person: &Person, encoding: Encoding) -> Self {
+        Self::try_connect_in(person, encoding)
             .await
             .expect("the hub takes the connection")
     }
@@ -48,6 +56,10 @@ impl Hub {
     /// # Errors
     /// It did.
     pub async fn try_connect(person: &Person) -> anyhow::Result<Self> {
+        Self::try_connect_in(person, Encoding::Json).await
+    }
+
+    async fn try_connect_in(person: &Person, encoding: Encoding) -> anyhow::Result<Self> {
         let negotiate = person.api.request(
             reqwest::Method::POST,
             "/v1/hub/negotiate?negotiateVersion=1",
@@ -60,8 +72,11 @@ impl Hub {
             .expect("a token")
             .to_owned();
         let mut hub = Self::open(person, &format!("?id={id}")).await?;
-        hub.shake("{\"protocol\":\"json\",\"version\":1}\x1e")
-            .await?;
+        let protocol = encoding.name();
+        hub.shake(&format!(
+            "{{\"protocol\":\"{protocol}\",\"version\":1}}\x1e"
+        ))
+        .await?;
         let connected = hub.next().await.ok_or(anyhow::anyhow!("closed"))?;
         assert_eq!(
             connected["target"], "Connected",
@@ -104,6 +119,7 @@ impl Hub {
         Ok(Self {
             socket,
             reader: RecordReader::new(RECORD_BYTES),
+            encoding: None,
             records: VecDeque::new(),
             calls: 0,
             connected: Value::Null,
@@ -116,8 +132,30 @@ impl Hub {
     /// The connection is gone.
     pub async fn shake(&mut self, handshake: &str) -> anyhow::Result<()> {
         self.send_text(handshake).await?;
-        let answer = self.next().await.ok_or(anyhow::anyhow!("closed"))?;
-        assert_eq!(answer, json!({}), "the handshake's answer");
+        self.shaken(if handshake.contains("messagepack") {
+            Encoding::MessagePack
+        } else {
+            Encoding::Json
+        })
+        .await
+    }
+
+    /// Makes sure that the handshake sent is accepted: in this encoding, from now on.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn shaken(&mut self, encoding: Encoding) -> anyhow::Result<()> {
+        let (payload, is_binary) = self.frame().await.ok_or(anyhow::anyhow!("closed"))?;
+        assert_eq!(
+            is_binary,
+            encoding == Encoding::MessagePack,
+            "the answer is in the agreed kind of message"
+        );
+        let rest = payload
+            .strip_prefix(b"{}\x1e")
+            .unwrap_or_else(|| panic!("the handshake is accepted: {payload:?}"));
+        self.encoding = Some(encoding);
+        self.take(rest);
         Ok(())
     }
 
@@ -137,12 +175,17 @@ impl Hub {
         self.socket.send(frame).await
     }
 
-    /// Sends a record.
+    /// Sends a record in the agreed encoding.
     ///
     /// # Errors
     /// The connection is gone.
     pub async fn send_record(&mut self, record: &Value) -> Result<(), tungstenite::Error> {
-        self.send_text(&text_of(record)).await
+        match self.encoding {
+            Some(Encoding::MessagePack) => {
+                self.send_frame(Message::binary(packed_of(record))).await
+            }
+            _ => self.send_text(&text_of(record)).await,
+        }
     }
 
     /// The next record but Pings and `Heads`, which come when they like; `None` after the server's close frame.
@@ -179,28 +222,47 @@ impl Hub {
             if let Some(record) = self.records.pop_front() {
                 return Some(record);
             }
-            let payload = match self.socket.next().await? {
-                Ok(Message::Text(text)) => text.as_bytes().to_vec(),
-                Ok(Message::Binary(bytes)) => bytes.to_vec(),
-                Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
-            };
-            // Clients throw on a record that is cut: each message ends on a whole one (signalr.md, rule 1).
+            let (payload, is_binary) = self.frame().await?;
             assert_eq!(
-                payload.last(),
-                Some(&0x1e),
-                "a message ends on a whole record"
+                is_binary,
+                self.encoding == Some(Encoding::MessagePack),
+                "a message is of the agreed kind"
             );
-            let mut input = &payload[..];
-            while let Some(record) = self
-                .reader
-                .next(Encoding::Json, &mut input)
-                .expect("records of a sound length")
-            {
-                let record = serde_json::from_slice(&record).expect("a JSON record");
-                self.records.push_back(record);
+            self.take(&payload);
+        }
+    }
+
+    /// The next message with something in it, and whether it is binary.
+    async fn frame(&mut self) -> Option<(Vec<u8>, bool)> {
+        loop {
+            match self.socket.next().await? {
+                Ok(Message::Text(text)) => return Some((text.as_bytes().to_vec(), false)),
+                Ok(Message::Binary(bytes)) => return Some((bytes.to_vec(), true)),
+                Ok(Message::Close(_)) | Err(_) => return None,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             }
         }
+    }
+
+    /// Reads a message's records.
+    fn take(&mut self, mut payload: &[u8]) {
+        let encoding = self.encoding.unwrap_or(Encoding::Json);
+        while let Some(record) = self
+            .reader
+            .next(encoding, &mut payload)
+            .expect("records of a sound length")
+        {
+            self.records.push_back(match encoding {
+                Encoding::MessagePack => unpacked(&record),
+                _ => serde_json::from_slice(&record).expect("a JSON record"),
+            });
+        }
+        // Clients throw on a record that is cut: each message ends on a whole one (signalr.md, rule 1).
+        assert_eq!(
+            self.reader.held_bytes(),
+            0,
+            "a message ends on a whole record"
+        );
     }
 
     /// The argument of the next event, which must be this one.
@@ -284,4 +346,96 @@ impl Hub {
 #[must_use]
 pub fn text_of(record: &Value) -> String {
     format!("{record}\x1e")
+}
+
+/// The same record in MessagePack, as the official clients write it.
+#[must_use]
+pub fn packed_of(record: &Value) -> Vec<u8> {
+    let headers = record.get("headers").cloned().unwrap_or(json!({}));
+    let id = &record["invocationId"];
+    let mut items = vec![record["type"].clone()];
+    match record["type"].as_i64() {
+        Some(1 | 4) => {
+            items.extend([headers, id.clone(), record["target"].clone()]);
+            items.push(record["arguments"].clone());
+            items.extend(record.get("streamIds").cloned());
+        }
+        Some(2) => items.extend([headers, id.clone(), record["item"].clone()]),
+        Some(3) => {
+            items.extend([headers, id.clone()]);
+            match (record.get("error"), record.get("result")) {
+                (Some(error), _) => items.extend([json!(1), error.clone()]),
+                (None, Some(result)) => items.extend([json!(3), result.clone()]),
+                (None, None) => items.push(json!(2)),
+            }
+        }
+        Some(5) => items.extend([headers, id.clone()]),
+        Some(7) => items.extend([
+            record["error"].clone(),
+            json!(record["allowReconnect"] == true),
+        ]),
+        Some(8 | 9) => items.push(record["sequenceId"].clone()),
+        _ => {}
+    }
+    framed(&rmp_serde::to_vec(&items).expect("a value"))
+}
+
+/// A MessagePack record behind its length.
+#[must_use]
+pub fn framed(record: &[u8]) -> Vec<u8> {
+    let (mut out, mut length) = (Vec::new(), record.len());
+    while length > 0x7f {
+        out.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).expect("seven bits"));
+    out.extend_from_slice(record);
+    out
+}
+
+/// The record as it would be in JSON. It must have the items that the server is to write: all clients read those.
+fn unpacked(record: &[u8]) -> Value {
+    let mut rest = record;
+    let items: Vec<Value> = rmp_serde::from_read(&mut rest).expect("a MessagePack array");
+    assert!(rest.is_empty(), "nothing behind the array");
+    let no_headers = json!({});
+    match &items[..] {
+        [kind, headers, id, target, arguments, stream_ids]
+            if *kind == 1 && *headers == no_headers && *stream_ids == json!([]) =>
+        {
+            let mut record = json!({"type": 1, "target": target, "arguments": arguments});
+            if !id.is_null() {
+                record["invocationId"] = id.clone();
+            }
+            record
+        }
+        [kind, headers, id, item] if *kind == 2 && *headers == no_headers => {
+            json!({"type": 2, "invocationId": id, "item": item})
+        }
+        [kind, headers, id, how, rest @ ..] if *kind == 3 && *headers == no_headers => {
+            let mut record = json!({"type": 3, "invocationId": id});
+            match (how.as_i64(), rest) {
+                (Some(1), [error]) => record["error"] = error.clone(),
+                (Some(2), []) => {}
+                (Some(3), [result]) => record["result"] = result.clone(),
+                other => panic!("not a completion: {other:?}"),
+            }
+            record
+        }
+        [kind] if *kind == 6 => json!({"type": 6}),
+        [kind, error, allow_reconnect] if *kind == 7 => {
+            let mut record = json!({"type": 7});
+            if !error.is_null() {
+                record["error"] = error.clone();
+            }
+            if *allow_reconnect == true {
+                record["allowReconnect"] = json!(true);
+            }
+            record
+        }
+        [kind, sequence_id] if *kind == 8 || *kind == 9 => {
+            json!({"type": kind, "sequenceId": sequence_id})
+        }
+        other => panic!("no record that clients read: {other:?}"),
+    }
 }

@@ -7,7 +7,7 @@ mod people;
 mod rest;
 mod server;
 
-pub use hub::{Completion, Hub, WITHIN, text_of};
+pub use hub::{Completion, Hub, WITHIN, framed, packed_of, text_of};
 pub use people::{PASSWORD, Person};
 pub use rest::{Answer, Api};
 pub use server::{Ended, Server, ServerBuilder};

@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chat_core::protocol::signalr::negotiate::{
-    NEGOTIATE_VERSION, NegotiateResponse, Redirect, Transport as Offered,
+    AvailableTransport, NEGOTIATE_VERSION, NegotiateResponse, Redirect, TransferFormat,
+    Transport as Offered,
 };
 use chat_core::protocol::{HubError, paths};
 use reqwest::header::{
@@ -42,6 +43,7 @@ pub trait Connector: Send + Sync + fmt::Debug {
 pub(crate) struct HttpConnector {
     http: Arc<Http>,
     negotiate: bool,
+    format: TransferFormat,
 }
 
 #[async_trait]
@@ -64,8 +66,13 @@ struct Place {
 }
 
 impl HttpConnector {
-    pub(crate) const fn new(http: Arc<Http>, negotiate: bool) -> Self {
-        Self { http, negotiate }
+    /// Connects to carry records of this format.
+    pub(crate) const fn new(http: Arc<Http>, negotiate: bool, format: TransferFormat) -> Self {
+        Self {
+            http,
+            negotiate,
+            format,
+        }
     }
 
     /// Asks where to connect, following the server's directions.
@@ -82,9 +89,12 @@ impl HttpConnector {
                             "it grants a stateful reconnect that wasn't asked for",
                         ));
                     }
-                    let offered = &offer.available_transports;
-                    if !offered.iter().any(|t| t.transport == Offered::WebSockets) {
-                        return Err(Error::malformed("it offers no WebSocket"));
+                    let fits = |t: &AvailableTransport| {
+                        t.transport == Offered::WebSockets
+                            && t.transfer_formats.contains(&self.format)
+                    };
+                    if !offer.available_transports.iter().any(fits) {
+                        return Err(Error::malformed("it offers no WebSocket for this encoding"));
                     }
                     place.url.query_pairs_mut().append_pair("id", offer.id());
                     return Ok(place);
@@ -146,7 +156,7 @@ impl HttpConnector {
             })
             .await?;
         let socket = WebSocket::upgraded(stream, self.http.response_limit_bytes()).await;
-        Ok(Box::new(socket))
+        Ok(Box::new(socket.carrying(self.format)))
     }
 
     /// Sends the upgrade and checks that the server switched to what was asked for.

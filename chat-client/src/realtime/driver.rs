@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chat_core::model::Clock;
 use chat_core::protocol::hub::ClosingReason;
+use chat_core::protocol::signalr::Encoding;
 use chat_core::random::Random;
 use tokio::select;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,6 +30,7 @@ const SHORT_ATTEMPTS: u32 = 2;
 /// How a connection is kept. All durations are upper bounds unless they say otherwise.
 #[derive(Clone, Debug)]
 pub(crate) struct RealtimeOptions {
+    pub(crate) encoding: Encoding,
     pub(crate) handshake_timeout: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) server_timeout: Duration,
@@ -44,6 +46,7 @@ pub(crate) struct RealtimeOptions {
 impl Default for RealtimeOptions {
     fn default() -> Self {
         Self {
+            encoding: Encoding::Json,
             handshake_timeout: Duration::from_secs(15),
             keep_alive: Duration::from_secs(15),
             server_timeout: Duration::from_secs(30),
@@ -206,6 +209,7 @@ impl Driver {
             let transport = connector.connect(&token.token).await.map_err(failed)?;
             let wire = Wire::open(
                 transport,
+                options.encoding,
                 options.handshake_timeout,
                 options.record_limit_bytes,
             )

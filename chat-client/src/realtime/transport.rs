@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use chat_core::protocol::signalr::negotiate::TransferFormat;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
@@ -25,8 +26,12 @@ impl<T> Transport for T where
 {
 }
 
-/// A WebSocket as a [`Transport`], over a byte stream that was upgraded already.
-pub struct WebSocket<S>(WebSocketStream<S>);
+/// A WebSocket as a [`Transport`], over a byte stream that was upgraded already. Its messages are text unless it is told
+/// [otherwise](Self::carrying).
+pub struct WebSocket<S> {
+    socket: WebSocketStream<S>,
+    format: TransferFormat,
+}
 
 impl<S> std::fmt::Debug for WebSocket<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,7 +47,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .write_buffer_size(0)
             .max_message_size(Some(limit_bytes))
             .max_frame_size(Some(limit_bytes));
-        Self(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
+        Self {
+            socket: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await,
+            format: TransferFormat::Text,
+        }
+    }
+
+    /// The same for records of this format: text for JSON, binary for MessagePack.
+    #[must_use]
+    pub fn carrying(self, format: TransferFormat) -> Self {
+        Self { format, ..self }
     }
 }
 
@@ -51,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(message)) => message,
                 Some(Err(tungstenite::Error::ConnectionClosed)) | None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(io_error(error)))),
@@ -71,22 +85,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Bytes> for WebSocket<S> {
     type Error = io::Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(io_error)
+        Pin::new(&mut self.socket).poll_ready(cx).map_err(io_error)
     }
 
     fn start_send(mut self: Pin<&mut Self>, record: Bytes) -> io::Result<()> {
-        let text = Utf8Bytes::try_from(record).map_err(io::Error::other)?;
-        Pin::new(&mut self.0)
-            .start_send(Message::Text(text))
+        let message = match self.format {
+            TransferFormat::Text => {
+                Message::Text(Utf8Bytes::try_from(record).map_err(io::Error::other)?)
+            }
+            TransferFormat::Binary => Message::Binary(record),
+        };
+        Pin::new(&mut self.socket)
+            .start_send(message)
             .map_err(io_error)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(io_error)
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(io_error)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx).map_err(io_error)
+        Pin::new(&mut self.socket).poll_close(cx).map_err(io_error)
     }
 }
 

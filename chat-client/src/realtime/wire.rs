@@ -27,14 +27,15 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Agrees on the hub protocol. Records of more than `limit_bytes` from the server end the connection.
+    /// Agrees on the hub protocol in this encoding. Records of more than `limit_bytes` from the server end the connection.
     pub(crate) async fn open(
         transport: Box<dyn Transport>,
+        encoding: Encoding,
         timeout: Duration,
         limit_bytes: usize,
     ) -> Result<Self> {
         let mut wire = Self {
-            encoding: Encoding::Json,
+            encoding,
             reader: RecordReader::new(limit_bytes),
             transport,
             leftover: Bytes::new(),

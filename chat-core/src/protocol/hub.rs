@@ -3,60 +3,122 @@
 //! Each client → server method takes one argument object and completes with one result; each server → client event has
 //! one argument. How they are framed is [`signalr`](super::signalr)'s.
 
+#[cfg(feature = "openapi")]
+pub mod description;
+
 use serde::{Deserialize, Serialize};
 
 use super::rest::optional_integer;
+#[cfg(any(doc, feature = "openapi"))]
+use super::rest::{Changes, Page};
+#[cfg(any(doc, feature = "openapi"))]
+use crate::model::Message;
 use crate::model::{MessageId, Room, RoomId, Seq, Timestamp, UserId};
 
-/// A client → server method. Names are exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// [`SendMessage`] → `Message`
-    SendMessage,
-    /// [`EditMessage`] → `Message`
-    EditMessage,
-    /// [`DeleteMessage`] → `Message`
-    DeleteMessage,
-    /// [`GetMessages`] → `Page<Message>`
-    GetMessages,
-    /// [`GetChanges`] → `Changes`
-    GetChanges,
-    /// [`StreamHistory`] → a server stream of `Message`
-    StreamHistory,
-    /// [`Authenticate`] → [`Authenticated`]
-    Authenticate,
-    /// [`Ping`] → [`Pong`]
-    Ping,
+/// Declares each method once: its name, what it takes and what it answers.
+macro_rules! methods {
+    ($( #[doc = $summary:literal] $name:ident($argument:ty) -> $form:ident($answer:ty), )*) => {
+        /// A client → server method. Names are exact.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Method {
+            $( #[doc = $summary] $name, )*
+        }
+
+        impl Method {
+            /// All methods.
+            pub const ALL: [Self; [$( stringify!($name), )*].len()] = [$( Self::$name, )*];
+
+            /// The name on the wire.
+            #[must_use]
+            pub const fn target(self) -> &'static str {
+                match self {
+                    $( Self::$name => stringify!($name), )*
+                }
+            }
+
+            const fn answers(self) -> Answers {
+                match self {
+                    $( Self::$name => Answers::$form, )*
+                }
+            }
+
+            /// What it takes and answers, and what is said of it.
+            #[cfg(feature = "openapi")]
+            fn signature(self, schemas: &mut description::Schemas) -> description::Signature {
+                match self {
+                    $( Self::$name => description::Signature {
+                        name: self.target(),
+                        summary: $summary.trim().to_owned(),
+                        argument: schemas.add::<$argument>(),
+                        answer: Some((self.answers(), schemas.add::<$answer>())),
+                    }, )*
+                }
+            }
+        }
+    };
+}
+
+/// Declares each event without a `seq` once: its name, and what it tells.
+macro_rules! connection_events {
+    ($( #[doc = $summary:literal] $constant:ident: $name:ident, )*) => {
+        /// Names of the server → client events that have no `seq`. Those with one are named by
+        /// [`EventKind::target`](crate::model::EventKind::target).
+        pub mod target {
+            $( #[doc = $summary] pub const $constant: &str = stringify!($name); )*
+        }
+
+        #[cfg(feature = "openapi")]
+        fn connection_events(schemas: &mut description::Schemas) -> Vec<description::Signature> {
+            vec![$( description::Signature {
+                name: target::$constant,
+                summary: $summary.trim().to_owned(),
+                argument: schemas.add::<$name>(),
+                answer: None,
+            }, )*]
+        }
+    };
+}
+
+methods! {
+    /// Sends a message. The result is the message as it was stored, with its id.
+    SendMessage(SendMessage) -> Result(Message),
+    /// Gives a message other content. By its author.
+    EditMessage(EditMessage) -> Result(Message),
+    /// Deletes a message. By its author or an admin.
+    DeleteMessage(DeleteMessage) -> Result(Message),
+    /// Reads a page of a room's history.
+    GetMessages(GetMessages) -> Result(Page<Message>),
+    /// Reads what changed in a room since a place.
+    GetChanges(GetChanges) -> Result(Changes),
+    /// Streams a room's messages, oldest first, without deleted ones.
+    StreamHistory(StreamHistory) -> Stream(Message),
+    /// Renews the connection's authority in place, by a fresh access token of the same user.
+    Authenticate(Authenticate) -> Result(Authenticated),
+    /// Asks for the server's time.
+    Ping(Ping) -> Result(Pong),
+}
+
+connection_events! {
+    /// The first event of a connection: whose it is, and where all of the user's rooms stand.
+    CONNECTED: Connected,
+    /// The user joined or created a room; to all of the user's connections.
+    ROOM_JOINED: RoomJoined,
+    /// Where those rooms stand that moved since the connection was last told, every 5 s.
+    HEADS: Heads,
+    /// The server is about to end the connection on purpose.
+    CLOSING: Closing,
+}
+
+/// How a method answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// By one result.
+    Result,
+    /// By a stream of items.
+    Stream,
 }
 
 impl Method {
-    /// All methods.
-    pub const ALL: [Self; 8] = [
-        Self::SendMessage,
-        Self::EditMessage,
-        Self::DeleteMessage,
-        Self::GetMessages,
-        Self::GetChanges,
-        Self::StreamHistory,
-        Self::Authenticate,
-        Self::Ping,
-    ];
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn target(self) -> &'static str {
-        match self {
-            Self::SendMessage => "SendMessage",
-            Self::EditMessage => "EditMessage",
-            Self::DeleteMessage => "DeleteMessage",
-            Self::GetMessages => "GetMessages",
-            Self::GetChanges => "GetChanges",
-            Self::StreamHistory => "StreamHistory",
-            Self::Authenticate => "Authenticate",
-            Self::Ping => "Ping",
-        }
-    }
-
     /// The method of that name.
     #[must_use]
     pub fn from_target(target: &str) -> Option<Self> {
@@ -66,21 +128,8 @@ impl Method {
     /// Whether it is called as a stream.
     #[must_use]
     pub const fn is_stream(self) -> bool {
-        matches!(self, Self::StreamHistory)
+        matches!(self.answers(), Answers::Stream)
     }
-}
-
-/// Names of the server → client events that have no `seq`. Those with one are named by
-/// [`EventKind::target`](crate::model::EventKind::target).
-pub mod target {
-    /// [`Connected`](super::Connected)
-    pub const CONNECTED: &str = "Connected";
-    /// [`RoomJoined`](super::RoomJoined)
-    pub const ROOM_JOINED: &str = "RoomJoined";
-    /// [`Heads`](super::Heads)
-    pub const HEADS: &str = "Heads";
-    /// [`Closing`](super::Closing)
-    pub const CLOSING: &str = "Closing";
 }
 
 /// Sends a message.
@@ -191,7 +240,7 @@ impl std::fmt::Debug for Authenticate {
     }
 }
 
-/// The result of [`Authenticate`].
+/// The result of `Authenticate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -205,7 +254,7 @@ pub struct Authenticated {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ping {}
 
-/// The result of [`Ping`].
+/// The result of `Ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

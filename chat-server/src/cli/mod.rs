@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use self::settings::Settings;
 use crate::config::{Config, Environment, Log, LogFormat};
 use crate::open;
-use crate::{openapi, telemetry};
+use crate::{asyncapi, openapi, telemetry, typescript};
 
 /// The chat server: rooms, messages and accounts over REST and SignalR, on an embedded database
 #[derive(Debug, Parser)]
@@ -37,6 +37,12 @@ enum Command {
     Config,
     /// Print the OpenAPI document
     Openapi,
+    /// Print the AsyncAPI document of the hub
+    Asyncapi {
+        /// TypeScript declarations of its methods and events instead
+        #[arg(long)]
+        typescript: bool,
+    },
     /// Make and show the keys of access tokens
     #[command(subcommand)]
     Keys(keys::Command),
@@ -81,6 +87,10 @@ fn dispatch(cli: Cli, environment: &Environment) -> anyhow::Result<()> {
         }
         Command::Config => print(&Config::show(&flags, environment)?),
         Command::Openapi => print(&(openapi::document().to_pretty_json()? + "\n")),
+        Command::Asyncapi { typescript: true } => print(&typescript::declarations()),
+        Command::Asyncapi { typescript: false } => {
+            print(&(serde_json::to_string_pretty(&asyncapi::document())? + "\n"))
+        }
         Command::Keys(command) => keys::run(&command, &load()?),
         Command::Healthcheck => healthcheck::run(&load()?),
     }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and a page to browse it that works offline.
+//! The OpenAPI document and the hub's AsyncAPI document, and a page to browse the first that works offline.
 
 use std::sync::Arc;
 
@@ -6,20 +6,34 @@ use axum::Router;
 use axum::extract::OriginalUri;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chat_core::protocol::ErrorCode;
+use bytes::Bytes;
+use chat_core::protocol::{ErrorCode, paths};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode, Uri};
+use serde_json::Value;
 use utoipa::openapi::{OpenApi, Server};
 
 use super::extract::Json;
 use super::problem::{HttpError, HttpResult};
+use crate::{asyncapi, typescript};
 
 /// Where the document is.
 pub(crate) const OPENAPI: &str = "/openapi.json";
+/// Where the hub's document is.
+const ASYNCAPI: &str = "/asyncapi.json";
+/// Where the hub's TypeScript declarations are.
+const TYPESCRIPT: &str = "/hub.d.ts";
 /// Where the page is.
-pub(super) const DOCS: &str = "/docs";
+const DOCS: &str = "/docs";
 
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
+/// All of them.
+pub(super) const PATHS: [&str; 4] = [OPENAPI, ASYNCAPI, TYPESCRIPT, DOCS];
+
+/// The documents of a server, of its hub too if it `has_hub`.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(
+    document: OpenApi,
+    has_hub: bool,
+) -> Router<S> {
     let document = Arc::new(document);
     let config = Arc::new(
         utoipa_swagger_ui::Config::from("../openapi.json")
@@ -30,13 +44,15 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Rou
         let path = uri.path().strip_prefix("/docs/").unwrap_or_default();
         file(path, config)
     });
+    let of_hub = if has_hub { hub() } else { Router::new() };
     Router::new()
+        .merge(of_hub)
         .route(
             OPENAPI,
             get(move |OriginalUri(uri): OriginalUri| async move {
                 let mut document = OpenApi::clone(&document);
                 // Below a host's prefix the paths begin there.
-                let prefix = uri.path().strip_suffix(OPENAPI).unwrap_or_default();
+                let prefix = prefix(&uri, OPENAPI);
                 let url = if prefix.is_empty() { "/" } else { prefix };
                 document.servers = Some(vec![Server::new(url)]);
                 Json(document)
@@ -49,6 +65,34 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Rou
         )
         .route("/docs/", page.clone())
         .route("/docs/{*file}", page)
+}
+
+fn hub<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let document = Arc::new(asyncapi::document());
+    let declarations = Bytes::from(typescript::declarations());
+    Router::new()
+        .route(
+            ASYNCAPI,
+            get(move |OriginalUri(uri): OriginalUri| async move {
+                let mut document = Value::clone(&document);
+                let address = format!("{}{}", prefix(&uri, ASYNCAPI), paths::HUB);
+                document["channels"]["hub"]["address"] = address.into();
+                Json(document)
+            }),
+        )
+        .route(
+            TYPESCRIPT,
+            // Text, so that a browser shows it.
+            get(|| async {
+                let content_type = "text/plain; charset=utf-8";
+                ([(CONTENT_TYPE, content_type)], declarations)
+            }),
+        )
+}
+
+/// The host's prefix before `path`.
+fn prefix<'a>(uri: &'a Uri, path: &str) -> &'a str {
+    uri.path().strip_suffix(path).unwrap_or_default()
 }
 
 fn file(path: &str, config: Arc<utoipa_swagger_ui::Config<'static>>) -> HttpResult<Response> {

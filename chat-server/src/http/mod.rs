@@ -128,7 +128,8 @@ pub(crate) fn public(chat: &Chat, options: &HttpOptions, has_operations: bool) -
         has_operations,
     };
     let (calls, document) = calls(&surface);
-    let calls = calls.merge(documentation::routes(document));
+    let has_hub = options.roles.has(Role::Realtime);
+    let calls = calls.merge(documentation::routes(document, has_hub));
     let calls = match &options.web_root {
         None => calls.fallback(problem::unknown_route),
         Some(folder) => calls.fallback_service(web::serve.with_state(WebRoot::new(folder))),
@@ -137,7 +138,7 @@ pub(crate) fn public(chat: &Chat, options: &HttpOptions, has_operations: bool) -
     if let Some(cors) = options.origins.layer() {
         app = app.layer(cors);
     }
-    if options.roles.has(Role::Realtime) {
+    if has_hub {
         app = app.merge(hub::routes(chat, &options.origins));
     }
     let proxies = TrustedProxies::from(&options.trusted_proxies[..]);

@@ -132,8 +132,9 @@ where
 
 /// Whether a path may be a file's: not one that calls have for themselves, and nothing hidden (`.git`, `.env`).
 fn is_public(path: &str) -> bool {
-    let of_calls = ["/v1", documentation::DOCS, documentation::OPENAPI]
+    let of_calls = ["/v1"]
         .into_iter()
+        .chain(documentation::PATHS)
         .chain(operations::PATHS)
         .any(|own| {
             path.strip_prefix(own)

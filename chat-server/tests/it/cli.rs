@@ -343,6 +343,15 @@ async fn openapi_prints_the_document() {
 }
 
 #[tokio::test]
+async fn asyncapi_prints_the_hubs_document_or_its_declarations() {
+    let out = Place::new().ok(&["asyncapi"]).await;
+    let document: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(document["asyncapi"], "3.0.0");
+    let out = Place::new().ok(&["asyncapi", "--typescript"]).await;
+    assert!(out.contains("export interface HubMethods {"), "{out}");
+}
+
+#[tokio::test]
 async fn keys_are_made_shown_and_given_to_servers_that_verify() {
     let place = Place::new();
     let made = place.ok(&["keys", "generate"]).await;

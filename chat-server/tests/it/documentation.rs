@@ -188,6 +188,62 @@ fn the_document_is_as_it_was() {
     insta::assert_json_snapshot!(document());
 }
 
+#[test]
+fn the_hubs_document_is_as_it_was() {
+    insta::assert_json_snapshot!(chat_server::asyncapi::document());
+}
+
+#[test]
+fn the_hubs_declarations_are_as_they_were() {
+    insta::assert_snapshot!(chat_server::typescript::declarations());
+}
+
+#[test]
+fn every_reference_in_the_hubs_document_leads_somewhere() {
+    fn visit(value: &Value, document: &Value) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    if let ("$ref", Some(reference)) = (name.as_str(), value.as_str()) {
+                        let pointer = reference.strip_prefix('#').expect("of this document");
+                        assert!(document.pointer(pointer).is_some(), "{reference}");
+                    }
+                    visit(value, document);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| visit(item, document)),
+            _ => {}
+        }
+    }
+    let document = chat_server::asyncapi::document();
+    visit(&document, &document);
+}
+
+#[tokio::test]
+async fn the_hubs_document_and_declarations_are_served_where_its_role_is_run() {
+    let server = TestServer::start().await;
+    let anyone = server.anyone();
+    let served = anyone.get("/asyncapi.json").await.ok().await;
+    assert_eq!(served, chat_server::asyncapi::document());
+    let declarations = anyone.get("/hub.d.ts").await;
+    assert_eq!(
+        declarations.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    let declarations = declarations.0.text().await.expect("text");
+    assert_eq!(declarations, chat_server::typescript::declarations());
+
+    let server = TestServer::with(&[("CHAT_ROLES", "rest,auth")]).await;
+    for path in ["/asyncapi.json", "/hub.d.ts"] {
+        server
+            .anyone()
+            .get(path)
+            .await
+            .problem(404, "not_found")
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn the_documentation_is_served_without_another_site() {
     let server = TestServer::start().await;

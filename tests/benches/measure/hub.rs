@@ -15,6 +15,9 @@ const SEPARATOR: char = '\u{1e}';
 /// The record that keeps a connection alive.
 pub(crate) const PING: &str = "{\"type\":6}\u{1e}";
 
+/// The same in MessagePack.
+pub(crate) const PACKED_PING: &[u8] = &[2, 0x91, 6];
+
 /// A WebSocket to one of the servers.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
@@ -40,6 +43,26 @@ pub(crate) async fn connect(address: SocketAddr, token: &str) -> Socket {
     socket.send(handshake.into()).await.expect("sent");
     wait_for(&mut socket, |record| record.contains("\"Connected\"")).await;
     socket
+}
+
+/// As [`connect`], in MessagePack. Records aren't read but searched: names are text in both encodings.
+pub(crate) async fn connect_packed(address: SocketAddr, token: &str) -> Socket {
+    let mut socket = open(address, &format!("?access_token={token}")).await;
+    let handshake = format!("{{\"protocol\":\"messagepack\",\"version\":1}}{SEPARATOR}");
+    socket.send(handshake.into()).await.expect("sent");
+    loop {
+        let message = socket.next().await.expect("the server goes on");
+        if contains(&message.expect("a sound frame").into_data(), "Connected") {
+            return socket;
+        }
+    }
+}
+
+/// Whether this text stands somewhere in a record.
+pub(crate) fn contains(record: &[u8], text: &str) -> bool {
+    record
+        .windows(text.len())
+        .any(|part| part == text.as_bytes())
 }
 
 /// Reads until this record has come.

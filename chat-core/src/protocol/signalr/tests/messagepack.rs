@@ -1,6 +1,7 @@
 //! MessagePack records: byte for byte, and as they must not be.
 
 mod forms;
+mod properties;
 mod refused;
 mod vectors;
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Any JSON value, as text.
-fn json() -> impl Strategy<Value = String> {
+pub(super) fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
         any::<bool>().prop_map(Into::into),
@@ -25,12 +25,12 @@ fn json() -> impl Strategy<Value = String> {
 
 /// What a message is made of.
 #[derive(Clone, Debug)]
-struct Parts {
+pub(super) struct Parts {
     kind: u8,
     id: String,
     has_id: bool,
     target: String,
-    values: Vec<String>,
+    pub(super) values: Vec<String>,
     stream_ids: Vec<String>,
     error: Option<String>,
     has_value: bool,
@@ -38,7 +38,7 @@ struct Parts {
     number: i64,
 }
 
-fn parts() -> impl Strategy<Value = Parts> {
+pub(super) fn parts() -> impl Strategy<Value = Parts> {
     let text = any::<String>;
     (
         (
@@ -78,7 +78,7 @@ impl Parts {
         format!("[{}]", self.values.join(","))
     }
 
-    fn message<'a>(&'a self, arguments: &'a str) -> HubMessage<'a> {
+    pub(super) fn message<'a>(&'a self, arguments: &'a str) -> HubMessage<'a> {
         let id = || Cow::Borrowed(self.id.as_str());
         let target = Cow::Borrowed(self.target.as_str());
         let stream_ids = self

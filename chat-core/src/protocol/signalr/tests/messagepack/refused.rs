@@ -34,7 +34,7 @@ fn records_cut_at_every_byte_are_the_same_records() {
     stream.extend(long_call(300));
     stream.extend(bytes("00"));
     stream.extend(appended(|out| {
-        MESSAGE_PACK.event("E", &"你好", out).expect("text")
+        MESSAGE_PACK.event("E", &"你好", out).expect("text");
     }));
     let whole = records(&mut reader(), &[&stream]).expect("short");
     assert_eq!(whole.len(), 4);

@@ -6,6 +6,9 @@ use super::*;
 use crate::model::{Event, Message, MessageId, RoomId, Seq, Timestamp, UserId};
 use crate::protocol::hub::{Closing, ClosingReason, Head, Heads, target};
 
+/// Writes a record.
+type Write = fn(&mut Vec<u8>);
+
 /// A message as JSON by the JavaScript client, the same as MessagePack by it, and as we write that where it differs.
 const VECTORS: &[(&str, &str, &str)] = &[
     (
@@ -131,57 +134,57 @@ fn what_the_javascript_client_writes_says_the_same_in_both_encodings() {
 
 #[test]
 fn what_is_written_to_a_client_is_as_clients_read_it() {
-    let written: &[(&str, &dyn Fn(&mut Vec<u8>))] = &[
-        ("09 96 01 80 c0 a1 45 91 01 90", &|out| {
+    let written: &[(&str, Write)] = &[
+        ("09 96 01 80 c0 a1 45 91 01 90", |out| {
             MESSAGE_PACK.event("E", &1, out).expect("a number");
         }),
-        ("09 96 01 80 c0 a1 45 91 01 90", &|out| {
+        ("09 96 01 80 c0 a1 45 91 01 90", |out| {
             MESSAGE_PACK.event_raw("E", Raw(&[1]), out);
         }),
-        ("04 93 07 c0 c2", &|out| {
-            MESSAGE_PACK.close(None, false, out)
+        ("04 93 07 c0 c2", |out| {
+            MESSAGE_PACK.close(None, false, out);
         }),
-        ("04 93 07 c0 c3", &|out| MESSAGE_PACK.close(None, true, out)),
-        ("05 93 07 a1 78 c2", &|out| {
+        ("04 93 07 c0 c3", |out| MESSAGE_PACK.close(None, true, out)),
+        ("05 93 07 a1 78 c2", |out| {
             MESSAGE_PACK.close(Some("x"), false, out);
         }),
-        ("02 91 06", &|out| {
-            out.extend_from_slice(MESSAGE_PACK.ping())
+        ("02 91 06", |out| {
+            out.extend_from_slice(MESSAGE_PACK.ping());
         }),
-        ("0d 96 01 80 a1 30 a4 50 69 6e 67 91 80 90", &|out| {
+        ("0d 96 01 80 a1 30 a4 50 69 6e 67 91 80 90", |out| {
             let ping = crate::protocol::hub::Ping {};
             MESSAGE_PACK
                 .invocation(Some("0"), "Ping", &ping, out)
                 .expect("a wire type");
         }),
-        ("0d 96 04 80 a1 34 a4 50 69 6e 67 91 80 90", &|out| {
+        ("0d 96 04 80 a1 34 a4 50 69 6e 67 91 80 90", |out| {
             let ping = crate::protocol::hub::Ping {};
             MESSAGE_PACK
                 .stream_invocation("4", "Ping", &ping, out)
                 .expect("a wire type");
         }),
-        ("06 94 02 80 a1 34 2a", &|out| {
+        ("06 94 02 80 a1 34 2a", |out| {
             MESSAGE_PACK.stream_item("4", &42, out).expect("a number");
         }),
         (
             "10 95 03 80 a1 30 03 82 a2 69 64 01 a3 73 65 71 02",
-            &|out| {
+            |out| {
                 let (id, seq) = (RoomId(1), Seq(2));
                 MESSAGE_PACK
                     .completion("0", &Head { id, seq }, out)
                     .expect("a wire type");
             },
         ),
-        ("07 95 03 80 a1 30 03 c0", &|out| {
+        ("07 95 03 80 a1 30 03 c0", |out| {
             MESSAGE_PACK.completion_raw("0", Raw(&[0xc0]), out);
         }),
-        ("06 94 03 80 a1 34 02", &|out| {
+        ("06 94 03 80 a1 34 02", |out| {
             MESSAGE_PACK.completion_void("4", out);
         }),
-        ("08 95 03 80 a1 30 01 a1 78", &|out| {
+        ("08 95 03 80 a1 30 01 a1 78", |out| {
             MESSAGE_PACK.completion_error("0", "x", out);
         }),
-        ("05 93 05 80 a1 34", &|out| {
+        ("05 93 05 80 a1 34", |out| {
             MESSAGE_PACK.cancel_invocation("4", out);
         }),
     ];
