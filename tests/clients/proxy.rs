@@ -11,8 +11,8 @@ use tokio::sync::watch;
 pub(crate) struct Proxy {
     url: String,
     server: Arc<Mutex<SocketAddr>>,
-    /// How often everything was cut.
-    cuts: watch::Sender<u64>,
+    /// Whether anything comes through.
+    is_up: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -21,12 +21,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Arc::new(Mutex::new(address_of(url)));
-        let cuts = watch::Sender::new(0);
-        tokio::spawn(accept(listener, Arc::clone(&server), cuts.clone()));
+        let is_up = watch::Sender::new(true);
+        tokio::spawn(accept(listener, Arc::clone(&server), is_up.clone()));
         Self {
             url: format!("http://{address}"),
             server,
-            cuts,
+            is_up,
         }
     }
 
@@ -35,9 +35,14 @@ impl Proxy {
         &self.url
     }
 
-    /// Cuts all connections that there are.
+    /// Cuts all connections that there are; new ones wait until the network is up again.
     pub(crate) fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.is_up.send_replace(false);
+    }
+
+    /// Lets through what waits, and what comes.
+    pub(crate) fn mend(&self) {
+        self.is_up.send_replace(true);
     }
 
     /// Sends new connections to a server that has another address now.
@@ -50,17 +55,21 @@ fn address_of(url: &str) -> SocketAddr {
     url.trim_start_matches("http://").parse().unwrap()
 }
 
-async fn accept(listener: TcpListener, server: Arc<Mutex<SocketAddr>>, cuts: watch::Sender<u64>) {
+async fn accept(listener: TcpListener, server: Arc<Mutex<SocketAddr>>, is_up: watch::Sender<bool>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             return;
         };
-        let address = *server.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cut = cuts.subscribe();
+        let server = Arc::clone(&server);
+        let mut is_up = is_up.subscribe();
         tokio::spawn(async move {
+            if is_up.wait_for(|is_up| *is_up).await.is_err() {
+                return;
+            }
+            let address = *server.lock().unwrap_or_else(PoisonError::into_inner);
             tokio::select! {
                 biased;
-                _ = cut.changed() => {} // both sockets are dropped
+                _ = is_up.wait_for(|is_up| !is_up) => {} // both sockets are dropped
                 _ = carry(client, address) => {}
             }
         });
