@@ -1,13 +1,20 @@
-//! The contract of storage, on PostgreSQL.
+//! The contract of storage, on PostgreSQL; and what of it needs a database that keeps a call waiting.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use chat_core::model::limits::Limits;
+use chat_core::model::{RoomId, Timestamp, UserId};
 use chat_core::store::contract::Backend;
 use chat_core::store::postgres::Postgres;
+use chat_core::store::{Change, CommitContext, Outcome, Store as _};
 use chat_test_postgres::{Database, Server};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
 use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
 
 /// The database that each test gets a copy of.
 async fn template() -> &'static str {
@@ -50,3 +57,82 @@ async fn postgres() -> Backend {
 chat_core::store_contract!(postgres);
 chat_core::accounts_contract!(postgres);
 chat_core::reopening_contract!(postgres);
+
+fn ctx() -> CommitContext {
+    CommitContext {
+        at: Timestamp::from_millis(1_000),
+        limits: Limits::default(),
+        outbox: None,
+    }
+}
+
+async fn room(store: &Postgres, by: UserId) -> RoomId {
+    let name = "room".to_owned();
+    let create = [Change::CreateRoom { by, name }];
+    let made = store.commit(&ctx(), &create).await;
+    let made = made.expect("the database answers").remove(0);
+    match made.expect("nothing forbids it").outcome {
+        Outcome::Room(room) => room.id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn send(room_id: RoomId, sender_id: UserId) -> [Change; 1] {
+    [Change::SendMessage {
+        room_id,
+        sender_id,
+        content: "Hello".to_owned(),
+        client_message_id: None,
+    }]
+}
+
+/// Whoever writes after a caller gave up finds that caller's batch done or not done, and never about to be; that holds too if
+/// the next caller gives up while it waits for that.
+#[tokio::test]
+async fn a_batch_given_up_is_waited_for_though_the_next_caller_gives_up_too() {
+    let database = Server::shared().database(Some(template().await)).await;
+    let store = connect(&database).await;
+    let at = Timestamp::from_millis(0);
+    let ada = store.identify("test", "ada", "ada", at).await;
+    let ada = ada.expect("the database answers").expect("a user");
+    let (held, free) = (room(&store, ada).await, room(&store, ada).await);
+    let mut holder = PgConnection::connect(&database.url())
+        .await
+        .expect("the server answers");
+    let lock = format!("BEGIN; SELECT 1 FROM rooms WHERE id = {held} FOR UPDATE");
+    holder
+        .execute(sqlx::AssertSqlSafe(lock))
+        .await
+        .expect("locked");
+    let waits = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while sqlx::query_scalar::<_, i64>(waiting)
+            .fetch_one(&mut holder)
+            .await
+            .expect("read")
+            == 0
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+
+    let (context, first, next) = (ctx(), send(held, ada), send(free, ada));
+    tokio::select! {
+        biased;
+        done = store.commit(&context, &first) => panic!("the room is held: {done:?}"),
+        () = waits => {}
+    }
+    // The next caller waits for the first one's batch, and gives up as soon as it does.
+    timeout(Duration::ZERO, store.commit(&context, &next))
+        .await
+        .expect_err("the batch before is under way");
+    timeout(Duration::from_millis(200), store.commit(&context, &next))
+        .await
+        .expect_err("it still is");
+    holder.execute("ROLLBACK").await.expect("let go");
+    let done = store.commit(&context, &next).await.expect("committed");
+    assert!(done[0].is_ok());
+    let heads = store.heads(&[held]).await.expect("read");
+    assert_eq!(heads[0].head.0, 2, "the batch given up is there by now");
+}

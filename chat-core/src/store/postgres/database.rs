@@ -153,8 +153,10 @@ impl Database {
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
-        if self.abandoned.swap(false, Ordering::Relaxed) {
-            drop(self.writing.write().await);
+        if self.abandoned.load(Ordering::Relaxed) {
+            // Forgotten only once none is under way: who gives up waiting here leaves it to the next.
+            let _none = self.writing.write().await;
+            self.abandoned.store(false, Ordering::Relaxed);
         }
         let parameters = call.parameters.map_err(Fault::unchanged)?;
         let mut connection = self
