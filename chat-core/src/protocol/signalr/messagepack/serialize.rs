@@ -268,60 +268,28 @@ impl<'o> ser::Serializer for Serializer<'o> {
     }
 }
 
-impl ser::SerializeSeq for Container<'_> {
-    type Ok = ();
-    type Error = EncodeError;
+/// What is an array to MessagePack, whatever serde calls it.
+macro_rules! arrays {
+    ($($kind:ident: $method:ident),*) => { $(
+        impl ser::$kind for Container<'_> {
+            type Ok = ();
+            type Error = EncodeError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.item(value)
-    }
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+                self.item(value)
+            }
 
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish();
-        Ok(())
-    }
+            fn end(self) -> Result<(), EncodeError> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )* };
 }
 
-impl ser::SerializeTuple for Container<'_> {
-    type Ok = ();
-    type Error = EncodeError;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleStruct for Container<'_> {
-    type Ok = ();
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish();
-        Ok(())
-    }
-}
-
-impl ser::SerializeTupleVariant for Container<'_> {
-    type Ok = ();
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        self.item(value)
-    }
-
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish();
-        Ok(())
-    }
+arrays! {
+    SerializeSeq: serialize_element, SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field, SerializeTupleVariant: serialize_field
 }
 
 impl ser::SerializeMap for Container<'_> {
@@ -347,38 +315,27 @@ impl ser::SerializeMap for Container<'_> {
     }
 }
 
-impl ser::SerializeStruct for Container<'_> {
-    type Ok = ();
-    type Error = EncodeError;
+/// What is a map with names that are known.
+macro_rules! structs {
+    ($($kind:ident),*) => { $(
+        impl ser::$kind for Container<'_> {
+            type Ok = ();
+            type Error = EncodeError;
 
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        self.member(key, value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), EncodeError> {
+                self.member(key, value)
+            }
 
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish();
-        Ok(())
-    }
+            fn end(self) -> Result<(), EncodeError> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )* };
 }
 
-impl ser::SerializeStructVariant for Container<'_> {
-    type Ok = ();
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        key: &'static str,
-        value: &T,
-    ) -> Result<(), EncodeError> {
-        self.member(key, value)
-    }
-
-    fn end(self) -> Result<(), EncodeError> {
-        self.finish();
-        Ok(())
-    }
-}
+structs! { SerializeStruct, SerializeStructVariant }
