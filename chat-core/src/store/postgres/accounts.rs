@@ -2,10 +2,10 @@
 
 use super::super::{Credentials, EndedSession, NewAccount, StoreError, TokenHash, UserRefusal};
 use super::database::{Database, Statement};
-use super::rows::user;
 use super::sessions;
 use crate::model::limits::fold;
 use crate::model::{SessionId, Timestamp, User, UserId};
+use crate::store::rows::{self, select_credentials};
 
 pub(super) async fn create(
     database: &Database,
@@ -36,31 +36,13 @@ pub(super) async fn create(
     }))
 }
 
-macro_rules! select_credentials {
-    () => {
-        "SELECT u.id, u.username, u.created_at, a.email, a.password_hash
-         FROM accounts a JOIN users u ON u.id = a.user_id WHERE "
-    };
-}
-
-/// `id, username, created_at, email, password_hash`
-type CredentialsRow = (i64, String, i64, String, String);
-
-fn read_credentials(row: CredentialsRow) -> Credentials {
-    let (id, username, created_at, email, password_hash) = row;
-    Credentials {
-        user: user((id, username, created_at, Some(email))),
-        password_hash,
-    }
-}
-
 pub(super) async fn credentials_by_email(
     database: &Database,
     email: &str,
 ) -> Result<Option<Credentials>, StoreError> {
     const BY_EMAIL: &str = concat!(select_credentials!(), "a.email_key = $1");
     let call = Statement::new(BY_EMAIL).bind(fold(email));
-    Ok(database.row(call).await?.map(read_credentials))
+    Ok(database.row(call).await?.map(rows::credentials))
 }
 
 pub(super) async fn credentials(
@@ -69,7 +51,7 @@ pub(super) async fn credentials(
 ) -> Result<Option<Credentials>, StoreError> {
     const BY_ID: &str = concat!(select_credentials!(), "a.user_id = $1");
     let call = Statement::new(BY_ID).bind(user.0);
-    Ok(database.row(call).await?.map(read_credentials))
+    Ok(database.row(call).await?.map(rows::credentials))
 }
 
 pub(super) async fn set_password(

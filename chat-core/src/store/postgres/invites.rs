@@ -3,9 +3,10 @@
 use super::super::{Refusal, StoreError, TokenHash};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{json, page};
+use super::rows::json;
 use crate::model::{Invite, InviteId, RoomId, Timestamp, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{InviteRow, invite, page};
 
 pub(super) async fn room(
     database: &Database,
@@ -22,9 +23,6 @@ pub(super) async fn room(
         .await?;
     Ok(row.map(|(id,)| RoomId(id)))
 }
-
-/// `id, created_at, expires_at, max_uses, uses`
-type InviteRow = (i64, i64, i64, Option<i64>, i64);
 
 pub(super) async fn read_page(
     database: &Database,
@@ -51,16 +49,6 @@ pub(super) async fn read_page(
         }));
     };
     let rows: Vec<InviteRow> = json(&text).map_err(Fault::unchanged)?;
-    let invites = rows
-        .into_iter()
-        .map(|(id, created_at, expires_at, max_uses, uses)| Invite {
-            id: InviteId(id),
-            room_id,
-            token: None,
-            created_at: Timestamp::from_millis(created_at),
-            expires_at: Timestamp::from_millis(expires_at),
-            max_uses,
-            uses,
-        });
+    let invites = rows.into_iter().map(|row| invite(room_id, row));
     Ok(Ok(page(invites.collect(), limit)))
 }

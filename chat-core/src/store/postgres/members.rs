@@ -3,9 +3,10 @@
 use super::super::StoreError;
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{MemberRow, json, member, page};
+use super::rows::{MemberRow, json};
 use crate::model::{Member, RoomId, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{member, page};
 
 pub(super) async fn read_page(
     database: &Database,

@@ -3,9 +3,10 @@
 use super::super::{Position, StoreError};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{MessageRow, json, page};
+use super::rows::json;
 use crate::model::{Message, MessageId, RoomId, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{MessageRow, page};
 
 pub(super) async fn read_page(
     database: &Database,

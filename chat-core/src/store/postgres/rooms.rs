@@ -3,9 +3,10 @@
 use super::super::{Joined, Membership, StoreError};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{RoomRow, json, page, room};
+use super::rows::{RoomRow, json};
 use crate::model::{Room, RoomId, Seq, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{page, room};
 
 /// The user, after which room, only which one, how many.
 const PAGE: &str = "SELECT read_rooms($1, $2, $3, $4)::text";

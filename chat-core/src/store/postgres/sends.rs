@@ -6,8 +6,9 @@ use super::super::{Change, CommitContext, Committed, Outcome, Refusal, StoreErro
 use super::commit::{Answer, unchanged};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{MessageRow, json};
+use super::rows::json;
 use crate::model::{Event, Message, MessageId, RoomId, Seq, Timestamp, UserId};
+use crate::store::rows::MessageRow;
 
 /// A run of [`Change::SendMessage`], as the arrays that the stored functions take.
 #[derive(Default, Serialize)]

@@ -1,11 +1,11 @@
 //! Users: profiles, hosts' identities, renaming and deletion, and the jobs that follow.
 
-use super::super::{EndedSession, Job, JobKind, StoreError, UserRefusal};
+use super::super::{EndedSession, Job, StoreError, UserRefusal};
 use super::database::{Database, Statement};
-use super::rows::{UserRow, sha256, user};
 use super::sessions;
 use crate::model::limits::fold;
-use crate::model::{DELETED_USERNAME, RoomId, Timestamp, User, UserId};
+use crate::model::{DELETED_USERNAME, Timestamp, User, UserId};
+use crate::store::rows::{JobRow, UserRow, identity, job, user};
 
 pub(super) async fn read(
     database: &Database,
@@ -17,15 +17,6 @@ pub(super) async fn read(
         .bind(id.0);
     let row: Option<UserRow> = database.row(call).await?;
     Ok(row.map(user))
-}
-
-/// What a host's user is found under. Hashed, so that nothing of the subject is left when the user is deleted.
-fn identity(issuer: &str, subject: &str) -> Vec<u8> {
-    let mut text = Vec::with_capacity(8 + issuer.len() + subject.len());
-    text.extend((issuer.len() as u64).to_be_bytes()); // so that no two pairs read alike
-    text.extend(issuer.as_bytes());
-    text.extend(subject.as_bytes());
-    sha256(&text).to_vec()
 }
 
 /// A host's name as PostgreSQL can hold it: its text has no NUL.
@@ -98,24 +89,11 @@ pub(super) async fn delete(
 }
 
 pub(super) async fn jobs(database: &Database, limit: i64) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<(i64, i64, String)> = database
+    let rows: Vec<JobRow> = database
         .rows(
             Statement::new("SELECT room_id, user_id, kind FROM jobs ORDER BY id LIMIT $1")
                 .bind(limit),
         )
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(room_id, user_id, kind)| Job {
-            room_id: RoomId(room_id),
-            user_id: UserId(user_id),
-            kind: if kind == "renamed" {
-                JobKind::Renamed
-            } else {
-                JobKind::Deleted {
-                    erase_messages: kind == "erased",
-                }
-            },
-        })
-        .collect())
+    Ok(rows.into_iter().map(job).collect())
 }

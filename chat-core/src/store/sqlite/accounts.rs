@@ -5,10 +5,10 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::{Credentials, EndedSession, NewAccount, StoreError, TokenHash, UserRefusal};
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::user;
 use super::sessions;
 use crate::model::limits::fold;
 use crate::model::{SessionId, Timestamp, User, UserId};
+use crate::store::rows::{self, select_credentials};
 
 pub(super) async fn create(
     database: &Database,
@@ -63,24 +63,6 @@ async fn create_in(
     }))
 }
 
-macro_rules! select_credentials {
-    () => {
-        "SELECT u.id, u.username, u.created_at, a.email, a.password_hash
-         FROM accounts a JOIN users u ON u.id = a.user_id WHERE "
-    };
-}
-
-/// `id, username, created_at, email, password_hash`
-type CredentialsRow = (i64, String, i64, String, String);
-
-fn read_credentials(row: CredentialsRow) -> Credentials {
-    let (id, username, created_at, email, password_hash) = row;
-    Credentials {
-        user: user((id, username, created_at, Some(email))),
-        password_hash,
-    }
-}
-
 pub(super) async fn credentials_by_email(
     database: &Database,
     email: &str,
@@ -89,7 +71,7 @@ pub(super) async fn credentials_by_email(
     let row = database
         .row(sqlx::query(BY_EMAIL).bind(fold(email)))
         .await?;
-    Ok(row.map(read_credentials))
+    Ok(row.map(rows::credentials))
 }
 
 pub(super) async fn credentials(
@@ -98,7 +80,7 @@ pub(super) async fn credentials(
 ) -> Result<Option<Credentials>, StoreError> {
     const BY_ID: &str = concat!(select_credentials!(), "a.user_id = $1");
     let row = database.row(sqlx::query(BY_ID).bind(user.0)).await?;
-    Ok(row.map(read_credentials))
+    Ok(row.map(rows::credentials))
 }
 
 /// Replaces a password's hash; false if it was another.

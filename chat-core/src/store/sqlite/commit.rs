@@ -182,7 +182,7 @@ impl LockedRoom {
                     renamed_seq: Seq(renamed),
                     deleted_seq: None,
                 };
-                (room, is_admin.map(super::rows::role))
+                (room, is_admin.map(crate::store::rows::role))
             },
         ))
     }

@@ -5,9 +5,10 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::{Committed, Outcome, Refusal};
 use super::commit::{Answer, LockedRoom, or_refuse, unchanged};
 use super::fault::Fault;
-use super::rows::{MessageRow, join_erasure, json, message_json, sha256};
+use super::rows::{join_erasure, json, message_json};
 use crate::model::{Event, Message, MessageId, Role, RoomId, Timestamp, UserId};
 use crate::store::TokenHash;
+use crate::store::rows::{MessageRow, sha256};
 
 /// A message that isn't deleted, and the hash of its first content if that is kept already.
 struct Undeleted {

@@ -7,9 +7,10 @@ use super::commit::{Answer, LockedRoom, or_refuse, unchanged};
 use super::database::Database;
 use super::fault::Fault;
 use super::members;
-use super::rows::{json, page, role};
+use super::rows::json;
 use crate::model::{Invite, InviteId, Role, RoomId, Timestamp, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{InviteRow, invite, page, role};
 
 /// Whether an invite admits someone at `$2`.
 macro_rules! is_open {
@@ -147,9 +148,6 @@ pub(super) async fn room(
     Ok(row.map(|(id,)| RoomId(id)))
 }
 
-/// `id, created_at, expires_at, max_uses, uses`
-type InviteRow = (i64, i64, i64, Option<i64>, i64);
-
 /// One row if the caller is in the room: its role, and a JSON array of [`InviteRow`]s.
 pub(super) const PAGE: &str = concat!(
     "SELECT is_admin, (
@@ -189,16 +187,6 @@ pub(super) async fn read_page(
         Some((_, text)) => text,
     };
     let rows: Vec<InviteRow> = json(&text).map_err(Fault::unchanged)?;
-    let invites = rows
-        .into_iter()
-        .map(|(id, created_at, expires_at, max_uses, uses)| Invite {
-            id: InviteId(id),
-            room_id,
-            token: None,
-            created_at: Timestamp::from_millis(created_at),
-            expires_at: Timestamp::from_millis(expires_at),
-            max_uses,
-            uses,
-        });
+    let invites = rows.into_iter().map(|row| invite(room_id, row));
     Ok(Ok(page(invites.collect(), limit)))
 }

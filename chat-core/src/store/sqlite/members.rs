@@ -6,10 +6,11 @@ use super::super::{CommitContext, Committed, Outcome, Refusal, StoreError};
 use super::commit::{Answer, LockedRoom, or_refuse, unchanged};
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::{MemberRow, json, member, page, reason_text};
+use super::rows::{MemberRow, json, reason_text};
 use super::users;
 use crate::model::{Event, LeaveReason, Member, Role, RoomId, Timestamp, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{self, member, page};
 
 /// The name of a user who isn't deleted.
 pub(super) async fn username(
@@ -279,7 +280,7 @@ pub(super) async fn refresh(
     user_id: UserId,
 ) -> Result<Answer, Fault> {
     let mut committed = unchanged(Outcome::Done);
-    if users::finish_job(connection, room_id, user_id, users::RENAMED).await?
+    if users::finish_job(connection, room_id, user_id, rows::RENAMED).await?
         && let Some((mut room, Some(_))) = LockedRoom::load(connection, room_id, user_id).await?
         && let Ok(member) = present(connection, room_id, user_id).await?
     {
@@ -296,7 +297,7 @@ pub(super) async fn remove_account(
     delete_messages: bool,
 ) -> Result<Answer, Fault> {
     let mut committed = unchanged(Outcome::Done);
-    let kind = users::deletion_kind(delete_messages);
+    let kind = rows::deletion_kind(delete_messages);
     if users::finish_job(connection, room_id, user_id, kind).await?
         && let Some((mut room, _)) = LockedRoom::load(connection, room_id, user_id).await?
     {

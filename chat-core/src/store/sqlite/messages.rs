@@ -3,9 +3,10 @@
 use super::super::{Position, StoreError};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{MessageRow, join_erasure, json, message_array, message_json, page};
+use super::rows::{join_erasure, json, message_array, message_json};
 use crate::model::{Message, MessageId, RoomId, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{MessageRow, page};
 
 /// One row if the caller `$2` is in the room `$1`, and what `from` adds is there: a JSON array of at most `$3` messages, and
 /// one more to tell that there is, that aren't deleted. The check for bulk deletions is asked per message only while the room has any to be scrubbed.

@@ -7,9 +7,10 @@ use super::commit::{Answer, LockedRoom, or_refuse};
 use super::database::Database;
 use super::fault::Fault;
 use super::members;
-use super::rows::{RoomRow, json, page, room};
+use super::rows::{RoomRow, json};
 use crate::model::{Event, Role, Room, RoomId, Seq, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{page, room};
 
 pub(super) async fn create(
     connection: &mut SqliteConnection,

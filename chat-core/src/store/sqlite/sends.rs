@@ -13,8 +13,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use super::super::{Change, CommitContext, Committed, Outcome, Refusal, StoreError};
 use super::database::{Database, Statement};
 use super::fault::Fault;
-use super::rows::{MessageRow, join_erasure, json, message_json, sha256};
+use super::rows::{join_erasure, json, message_json};
 use crate::model::{Event, Message, MessageId, RoomId, Seq, Timestamp, UserId};
+use crate::store::rows::{MessageRow, sha256};
 
 type Answer = Result<Committed, Refusal>;
 

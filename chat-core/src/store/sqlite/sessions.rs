@@ -5,10 +5,10 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::{EndedSession, NewSession, Rotated, Rotation, StoreError};
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::page;
 use super::users;
 use crate::model::{Session, SessionId, Timestamp, UserId};
 use crate::protocol::rest::Page;
+use crate::store::rows::{SessionRow, page, session};
 
 pub(super) async fn create(
     database: &Database,
@@ -216,7 +216,7 @@ pub(super) async fn read_page(
     after: Option<SessionId>,
     limit: i64,
 ) -> Result<Page<Session>, StoreError> {
-    let rows: Vec<(i64, String, i64, i64)> = database
+    let rows: Vec<SessionRow> = database
         .rows(
             sqlx::query(
                 "SELECT id, device, created_at, last_used_at FROM sessions
@@ -229,16 +229,7 @@ pub(super) async fn read_page(
             .bind(limit),
         )
         .await?;
-    let sessions = rows
-        .into_iter()
-        .map(|(id, device, created_at, last_used_at)| Session {
-            id: SessionId(id),
-            device,
-            created_at: Timestamp::from_millis(created_at),
-            last_used_at: Timestamp::from_millis(last_used_at),
-            current: false,
-        });
-    Ok(page(sessions.collect(), limit))
+    Ok(page(rows.into_iter().map(session).collect(), limit))
 }
 
 pub(super) async fn note_ended(

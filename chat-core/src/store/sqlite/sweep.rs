@@ -7,8 +7,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::super::{INVITE_KEPT, StoreError, SweepContext};
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::sha256;
 use crate::model::Timestamp;
+use crate::store::rows::sha256;
 
 /// Rows of a room looked at for each one that may be touched, when one sender's messages are searched for: looking is cheap
 /// beside a commit.

@@ -2,21 +2,13 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::super::{EndedSession, Job, JobKind, StoreError, UserRefusal};
+use super::super::{EndedSession, Job, StoreError, UserRefusal};
 use super::database::Database;
 use super::fault::Fault;
-use super::rows::{UserRow, sha256, user};
 use super::sessions;
 use crate::model::limits::fold;
 use crate::model::{DELETED_USERNAME, RoomId, Timestamp, User, UserId};
-
-/// [`JobKind::Renamed`] as it stands in its column.
-pub(super) const RENAMED: &str = "renamed";
-
-/// [`JobKind::Deleted`] as it stands in its column.
-pub(super) const fn deletion_kind(erase_messages: bool) -> &'static str {
-    if erase_messages { "erased" } else { "deleted" }
-}
+use crate::store::rows::{JobRow, RENAMED, UserRow, deletion_kind, identity, job, user};
 
 pub(super) const PROFILE: &str =
     "SELECT id, username, created_at, iif(id = $1, email, NULL) AS email
@@ -34,15 +26,6 @@ pub(super) async fn read(
         .row(sqlx::query(PROFILE).bind(caller.0).bind(id.0))
         .await?;
     Ok(row.map(user))
-}
-
-/// What a host's user is found under. Hashed, so that nothing of the subject is left when the user is deleted.
-fn identity(issuer: &str, subject: &str) -> Vec<u8> {
-    let mut text = Vec::with_capacity(8 + issuer.len() + subject.len());
-    text.extend((issuer.len() as u64).to_be_bytes()); // so that no two pairs read alike
-    text.extend(issuer.as_bytes());
-    text.extend(subject.as_bytes());
-    sha256(&text).to_vec()
 }
 
 pub(super) const BY_IDENTITY: &str = "SELECT id, deleted_at FROM users WHERE identity = $1";
@@ -190,26 +173,13 @@ async fn delete_in(
 }
 
 pub(super) async fn jobs(database: &Database, limit: i64) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<(i64, i64, String)> = database
+    let rows: Vec<JobRow> = database
         .rows(
             sqlx::query("SELECT room_id, user_id, kind FROM jobs ORDER BY id LIMIT $1 + 0")
                 .bind(limit),
         )
         .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(room_id, user_id, kind)| Job {
-            room_id: RoomId(room_id),
-            user_id: UserId(user_id),
-            kind: if kind == RENAMED {
-                JobKind::Renamed
-            } else {
-                JobKind::Deleted {
-                    erase_messages: kind == deletion_kind(true),
-                }
-            },
-        })
-        .collect())
+    Ok(rows.into_iter().map(job).collect())
 }
 
 /// Takes a job off the list; false if it isn't on it.
