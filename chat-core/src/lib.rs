@@ -37,6 +37,7 @@
 //! | name | what it turns on | default |
 //! | --- | --- | --- |
 //! | `sqlite` | the embedded database, and `service` | yes |
+//! | `postgres` | the production database, and `service` | no |
 //! | `service` | everything above `protocol`, and tokio | by `sqlite` |
 //! | `openapi` | schema derives on the wire types | no |
 //! | `testing` | the memory store, the contract suites, the faulty bus: for tests, never for production | no |
