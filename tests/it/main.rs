@@ -4,7 +4,9 @@
 mod acceptance;
 mod authorisation;
 mod bad_input;
+mod durability;
 mod hub;
 mod kill;
 mod outbox;
 mod promises;
+mod tail;

@@ -5,6 +5,12 @@ use std::time::{Duration, Instant};
 use chat_tests::{Hub, Server, WITHIN};
 use serde_json::{Value, json};
 
+/// What 99 of 100 stay below.
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
 #[tokio::test]
 async fn a_reader_that_never_reads_is_closed_within_ten_seconds_and_hurts_nobody() {
     let server = Server::start().await;
@@ -16,9 +22,20 @@ async fn a_reader_that_never_reads_is_closed_within_ten_seconds_and_hurts_nobody
     let room = ann.room_with("room", &[&bob, &carl]).await;
     let mut sender = Hub::connect(&ann).await;
     let mut reader = Hub::connect(&bob).await;
-    let slow = Hub::connect(&carl).await;
     let content = "x".repeat(4_000);
+    let mut deliver = async || -> Duration {
+        let send = json!({"roomId": room, "content": content});
+        let sent = Instant::now();
+        let message = sender.invoke("SendMessage", send).await.unwrap();
+        assert_eq!(reader.event("MessageCreated").await, message);
+        sent.elapsed()
+    };
+    let mut alone = Vec::new();
+    for _ in 0..200 {
+        alone.push(deliver().await);
+    }
 
+    let slow = Hub::connect(&carl).await;
     let open = async || -> Value {
         let metrics = server.anyone().get("/metrics").await;
         let connections = metrics
@@ -31,20 +48,18 @@ async fn a_reader_that_never_reads_is_closed_within_ten_seconds_and_hurts_nobody
     assert_eq!(open().await, 3);
     // Far more than its queue and the system's buffers take.
     let started = Instant::now();
-    let mut slowest = Duration::ZERO;
+    let mut beside = Vec::new();
     while open().await == 3 {
         assert!(started.elapsed() < WITHIN, "the slow one is still there");
         for _ in 0..100 {
-            let send = json!({"roomId": room, "content": content});
-            let sent = Instant::now();
-            let message = sender.invoke("SendMessage", send).await.unwrap();
-            assert_eq!(reader.event("MessageCreated").await, message);
-            slowest = slowest.max(sent.elapsed());
+            beside.push(deliver().await);
         }
     }
+    let (alone, beside) = (p99(alone), p99(beside));
+    // The machine may have other work; a reader that holds up the others would do so until it is closed.
     assert!(
-        slowest < Duration::from_secs(2),
-        "a delivery took {slowest:?}"
+        beside < (10 * alone).max(Duration::from_secs(1)),
+        "a delivery takes {beside:?} beside the slow one, and {alone:?} alone"
     );
     drop(slow);
 

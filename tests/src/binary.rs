@@ -1,4 +1,4 @@
-//! The server's binary. Cargo tells a test where the binaries of its own package are, and no other's.
+//! The binaries under test. Cargo tells a test where the binaries of its own package are, and no other's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,19 @@ use std::sync::OnceLock;
 /// It can't be built: with what the compiler says.
 pub(crate) fn chat_server() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(build)
+    PATH.get_or_init(|| build("chat-server", "chat-server"))
 }
 
-fn build() -> PathBuf {
+/// The terminal client `chat`, likewise.
+///
+/// # Panics
+/// It can't be built: with what the compiler says.
+pub fn chat() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("chat-cli", "chat"))
+}
+
+fn build(package: &str, binary: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     // target/<profile>/deps/<test>
     let profile_folder = test
@@ -27,14 +36,7 @@ fn build() -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "chat-server",
-            "--bin",
-            "chat-server",
-        ])
+        .args(["build", "--quiet", "-p", package, "--bin", binary])
         .args(["--profile", profile, "--target-dir"])
         .arg(
             profile_folder
@@ -46,8 +48,8 @@ fn build() -> PathBuf {
         .expect("cargo runs");
     assert!(
         output.status.success(),
-        "chat-server can't be built:\n{}",
+        "{binary} can't be built:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    profile_folder.join("chat-server")
+    profile_folder.join(binary)
 }

@@ -2,11 +2,14 @@
 //! its own, and what its users hold: calls over REST and the hub as raw records, so that tests see what is on the wire.
 
 mod binary;
+mod gateway;
 mod hub;
 mod people;
 mod rest;
 mod server;
 
+pub use binary::chat;
+pub use gateway::Gateway;
 pub use hub::{Completion, Hub, WITHIN, framed, packed_of, text_of};
 pub use people::{PASSWORD, Person};
 pub use rest::{Answer, Api};

@@ -18,7 +18,16 @@ use crate::{Api, Person, WITHIN};
 pub struct ServerBuilder {
     folder: TempDir,
     settings: Vec<(String, String)>,
-    file_kib: Option<u64>,
+    under: Option<Under>,
+}
+
+/// What else holds for the process.
+#[derive(Debug)]
+enum Under {
+    /// No file that it writes may be longer than this many KiB.
+    FileLimit(u64),
+    /// Its calls that sync a file are written down here.
+    Watch(PathBuf),
 }
 
 impl ServerBuilder {
@@ -31,8 +40,15 @@ impl ServerBuilder {
 
     /// No file that it writes may be longer: to it the disk is full there.
     #[must_use]
-    pub const fn file_kib(mut self, kib: u64) -> Self {
-        self.file_kib = Some(kib);
+    pub fn file_kib(mut self, kib: u64) -> Self {
+        self.under = Some(Under::FileLimit(kib));
+        self
+    }
+
+    /// Has strace write down each of its calls that sync a file, until it ends.
+    #[must_use]
+    pub fn watch_syncs(mut self, log: PathBuf) -> Self {
+        self.under = Some(Under::Watch(log));
         self
     }
 
@@ -47,7 +63,7 @@ impl ServerBuilder {
     /// # Panics
     /// It ends instead: with what it said.
     pub async fn start(self) -> Server {
-        let running = Running::start(&self.folder, &self.settings, self.file_kib).await;
+        let running = Running::start(&self.folder, &self.settings, self.under.as_ref()).await;
         match running {
             Ok(running) => Server {
                 folder: self.folder,
@@ -64,7 +80,7 @@ impl ServerBuilder {
     /// # Panics
     /// It listens.
     pub async fn fail(self) -> Ended {
-        match Running::start(&self.folder, &self.settings, self.file_kib).await {
+        match Running::start(&self.folder, &self.settings, self.under.as_ref()).await {
             Ok(_) => panic!("the server started"),
             Err(ended) => ended,
         }
@@ -97,7 +113,7 @@ impl Server {
         ServerBuilder {
             folder: TempDir::new().expect("a temporary folder"),
             settings: vec![("CHAT_RATE_LIMITS".into(), "off".into())],
-            file_kib: None,
+            under: None,
         }
     }
 
@@ -211,11 +227,20 @@ impl Running {
     async fn start(
         folder: &TempDir,
         settings: &[(String, String)],
-        file_kib: Option<u64>,
+        under: Option<&Under>,
     ) -> Result<Self, Ended> {
-        let mut command = match file_kib {
+        let mut command = match under {
             None => Command::new(chat_server()),
-            Some(kib) => {
+            Some(Under::Watch(log)) => {
+                // As a grandchild, so that the process is the server's own.
+                let mut strace = Command::new("strace");
+                strace
+                    .args(["-D", "-f", "-y", "-e", "trace=fsync,fdatasync", "-o"])
+                    .arg(log)
+                    .arg(chat_server());
+                strace
+            }
+            Some(Under::FileLimit(kib)) => {
                 // A write beyond the limit fails instead of killing the process, since the signal is ignored.
                 let mut shell = Command::new("bash");
                 shell
