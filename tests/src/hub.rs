@@ -13,7 +13,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite,
+};
 
 use crate::Person;
 
@@ -116,14 +118,30 @@ impl Hub {
     /// A refusal, or no server.
     pub async fn upgrade(request: Request) -> Result<Self, tungstenite::Error> {
         let (socket, _) = connect_async(request).await?;
-        Ok(Self {
+        Ok(Self::over(socket))
+    }
+
+    /// Upgrades by this request over a socket of the caller's.
+    ///
+    /// # Errors
+    /// A refusal, or no server.
+    pub async fn upgrade_over(
+        stream: TcpStream,
+        request: Request,
+    ) -> Result<Self, tungstenite::Error> {
+        let (socket, _) = client_async(request, MaybeTlsStream::Plain(stream)).await?;
+        Ok(Self::over(socket))
+    }
+
+    const fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self {
             socket,
             reader: RecordReader::new(RECORD_BYTES),
             encoding: None,
             records: VecDeque::new(),
             calls: 0,
             connected: Value::Null,
-        })
+        }
     }
 
     /// Sends a handshake and makes sure that it is accepted.

@@ -45,7 +45,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Has strace write down each of its calls that sync a file, until it ends.
+    /// Has strace write down each of its calls that sync a file, until it ends: the thread, the seconds since 1970, the call.
     #[must_use]
     pub fn watch_syncs(mut self, log: PathBuf) -> Self {
         self.under = Some(Under::Watch(log));
@@ -235,7 +235,15 @@ impl Running {
                 // As a grandchild, so that the process is the server's own.
                 let mut strace = Command::new("strace");
                 strace
-                    .args(["-D", "-f", "-y", "-e", "trace=fsync,fdatasync", "-o"])
+                    .args([
+                        "-D",
+                        "-f",
+                        "-y",
+                        "-ttt",
+                        "-e",
+                        "trace=fsync,fdatasync",
+                        "-o",
+                    ])
                     .arg(log)
                     .arg(chat_server());
                 strace
