@@ -4,7 +4,8 @@
 //! `cargo bench -p chat-tests --bench group_commit`. The two sides take turns on two databases beside each other, so the
 //! ratio says little about the disk. The other side has the same schema, settings and work for a message (membership, the
 //! room's next place, the rows), in one prepared call that begins, writes and commits: fewer calls than the store's own way
-//! would need for a single message. With a faster disk the ratio is smaller, since a sync is what is saved.
+//! would need for a single message. With a faster disk the ratio is smaller, since a sync is what is saved. Once with a room for
+//! each sender, so that a batch touches as many pages as it can, and once with rooms of four.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
@@ -16,11 +17,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chat_core::auth::{AuthError, Authenticator, Identity};
-use chat_core::model::limits::{Limits, Rates};
+use chat_core::model::limits::Rates;
 use chat_core::model::{RoomId, Timestamp, UserId};
 use chat_core::service::Chat;
 use chat_core::store::sqlite::Sqlite;
-use chat_core::store::{Change, CommitContext, Outcome, Store as _};
+use measure::seed;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Mutex;
@@ -32,9 +33,15 @@ const CONTENT: &str = "Plain words of a chat, as long as most of them are: about
 
 #[tokio::main]
 async fn main() {
+    for room_size in [1, 4] {
+        compare(room_size).await;
+    }
+}
+
+async fn compare(room_size: usize) {
     let directory = measure::directory();
-    let grouped = Grouped::open(&directory.path().join("grouped.db")).await;
-    let single = Single::open(&directory.path().join("single.db")).await;
+    let grouped = Grouped::open(&directory.path().join("grouped.db"), room_size).await;
+    let single = Single::open(&directory.path().join("single.db"), room_size).await;
     let (slice, slices) = if measure::is_asked_for() {
         (measure::SLICE, measure::SLICES)
     } else {
@@ -63,7 +70,7 @@ async fn main() {
     if measure::is_asked_for() {
         let (grouped, single) = (measure::median(of_grouped), measure::median(of_single));
         println!(
-            "{SENDERS} senders: {grouped:.0} messages a second in groups, {single:.0} one by one, ratio {:.1} (aim: {AIM})",
+            "{SENDERS} senders, {room_size} in a room: {grouped:.0} messages a second in groups, {single:.0} one by one, ratio {:.1} (aim: {AIM})",
             grouped / single
         );
     }
@@ -76,36 +83,13 @@ struct Sender {
     room: RoomId,
 }
 
-/// A database with a room for each sender.
-async fn rooms(store: &Sqlite) -> Vec<Sender> {
+/// The senders of a database, so many in a room.
+async fn senders(store: &Sqlite, room_size: usize) -> Vec<Sender> {
     let at = Timestamp::from_millis(1_769_860_800_000);
-    let ctx = CommitContext {
-        at,
-        limits: Limits::default(),
-        outbox: None,
-    };
     let mut senders = Vec::new();
-    for n in 0..SENDERS {
-        let name = format!("sender-{n}");
-        let user = store
-            .identify("bench", &name, &name, at)
-            .await
-            .expect("a store")
-            .expect("a user");
-        let room = Change::CreateRoom { by: user, name };
-        let made = store.commit(&ctx, &[room]).await.expect("a store");
-        let Ok(Outcome::Room(room)) = made
-            .into_iter()
-            .next()
-            .expect("an answer")
-            .map(|c| c.outcome)
-        else {
-            panic!("no room was made");
-        };
-        senders.push(Sender {
-            user,
-            room: room.id,
-        });
+    for members in seed::users(store, at, SENDERS).await.chunks(room_size) {
+        let room = seed::room(store, at, members).await;
+        senders.extend(members.iter().map(|&user| Sender { user, room }));
     }
     senders
 }
@@ -118,9 +102,9 @@ struct Grouped {
 }
 
 impl Grouped {
-    async fn open(path: &Path) -> Self {
+    async fn open(path: &Path, room_size: usize) -> Self {
         let store = Sqlite::open(path).await.expect("a database");
-        let senders = rooms(&store).await;
+        let senders = senders(&store, room_size).await;
         let rates = Rates {
             enabled: false,
             ..Rates::default()
@@ -192,9 +176,9 @@ const SEND: &str = "
     COMMIT";
 
 impl Single {
-    async fn open(path: &Path) -> Self {
+    async fn open(path: &Path, room_size: usize) -> Self {
         let store = Sqlite::open(path).await.expect("a database");
-        let senders = rooms(&store).await;
+        let senders = senders(&store, room_size).await;
         drop(store);
         let connection = SqliteConnectOptions::new()
             .filename(path)

@@ -51,54 +51,12 @@ impl Seed {
     }
 
     pub(crate) async fn users(&self, count: usize) -> Vec<UserId> {
-        let mut users = Vec::with_capacity(count);
-        for n in 0..count {
-            let name = format!("user-{n}");
-            let user = self.store.identify("bench", &name, &name, self.at).await;
-            users.push(user.expect("a store").expect("a user"));
-        }
-        users
+        users(&self.store, self.at, count).await
     }
 
     /// A room with these members, the first of them its admin.
     pub(crate) async fn room(&self, members: &[UserId]) -> RoomId {
-        let admin = members[0];
-        let create = Change::CreateRoom {
-            by: admin,
-            name: "a room".to_owned(),
-        };
-        let Outcome::Room(room) = self.commit(&[create]).await.remove(0) else {
-            panic!("no room was made");
-        };
-        let mut token_hash = [0; 32];
-        token_hash[..8].copy_from_slice(&room.id.0.to_be_bytes());
-        let mut changes = vec![Change::CreateInvite {
-            room_id: room.id,
-            by: admin,
-            token_hash,
-            expires_at: self.at.plus(DAY),
-            max_uses: None,
-        }];
-        changes.extend(members[1..].iter().map(|&user_id| Change::AcceptInvite {
-            room_id: room.id,
-            user_id,
-            token_hash,
-        }));
-        self.commit(&changes).await;
-        room.id
-    }
-
-    async fn commit(&self, changes: &[Change]) -> Vec<Outcome> {
-        let ctx = CommitContext {
-            at: self.at,
-            limits: Limits::default(),
-            outbox: None,
-        };
-        let committed = self.store.commit(&ctx, changes).await.expect("a store");
-        committed
-            .into_iter()
-            .map(|answer| answer.expect("allowed").outcome)
-            .collect()
+        room(&self.store, self.at, members).await
     }
 
     /// An access token of a user's.
@@ -128,6 +86,58 @@ impl Seed {
             _directory: self.directory,
         }
     }
+}
+
+/// So many users of a host.
+pub(crate) async fn users(store: &Sqlite, at: Timestamp, count: usize) -> Vec<UserId> {
+    let mut users = Vec::with_capacity(count);
+    for n in 0..count {
+        let name = format!("user-{n}");
+        let user = store.identify("bench", &name, &name, at).await;
+        users.push(user.expect("a store").expect("a user"));
+    }
+    users
+}
+
+/// A room with these members, the first of them its admin.
+pub(crate) async fn room(store: &Sqlite, at: Timestamp, members: &[UserId]) -> RoomId {
+    let admin = members[0];
+    let create = Change::CreateRoom {
+        by: admin,
+        name: "a room".to_owned(),
+    };
+    let Outcome::Room(room) = commit(store, at, &[create]).await.remove(0) else {
+        panic!("no room was made");
+    };
+    let mut token_hash = [0; 32];
+    token_hash[..8].copy_from_slice(&room.id.0.to_be_bytes());
+    let mut changes = vec![Change::CreateInvite {
+        room_id: room.id,
+        by: admin,
+        token_hash,
+        expires_at: at.plus(DAY),
+        max_uses: None,
+    }];
+    changes.extend(members[1..].iter().map(|&user_id| Change::AcceptInvite {
+        room_id: room.id,
+        user_id,
+        token_hash,
+    }));
+    commit(store, at, &changes).await;
+    room.id
+}
+
+async fn commit(store: &Sqlite, at: Timestamp, changes: &[Change]) -> Vec<Outcome> {
+    let ctx = CommitContext {
+        at,
+        limits: Limits::default(),
+        outbox: None,
+    };
+    let committed = store.commit(&ctx, changes).await.expect("a store");
+    committed
+        .into_iter()
+        .map(|answer| answer.expect("allowed").outcome)
+        .collect()
 }
 
 /// The chat server on a seeded database, which goes with it.
