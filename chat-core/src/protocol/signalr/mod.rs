@@ -2,7 +2,8 @@
 //!
 //! A connection's input is one byte stream, however it was cut into frames and POSTs: a [`RecordReader`] finds the records
 //! in it. The first is the handshake ([`handshake`]), always JSON; the rest are [`HubMessage`]s in the agreed
-//! [`Encoding`]. Values inside a record (arguments, items, results) stay raw until the dispatcher knows their type.
+//! [`Encoding`]. Values inside a record (arguments, items, results) stay raw until the dispatcher knows their type. What makes
+//! a connection outlive its socket is in [`stateful`].
 
 mod encoding;
 pub mod handshake;
@@ -10,6 +11,7 @@ mod json;
 mod messagepack;
 pub mod negotiate;
 mod reader;
+pub mod stateful;
 
 #[cfg(test)]
 mod tests;

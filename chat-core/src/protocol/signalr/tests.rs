@@ -4,6 +4,7 @@ mod edges;
 mod members;
 mod messagepack;
 mod properties;
+mod stateful;
 mod wire;
 
 use super::*;
