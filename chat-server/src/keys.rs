@@ -31,7 +31,7 @@ pub(crate) fn read(path: &Path) -> Result<SigningKey, StartError> {
     Ok(key)
 }
 
-/// The signing key in this file, made where there is none.
+/// The signing key in this file, made where there is none: for a server that is alone on its database.
 ///
 /// # Errors
 /// As [`read`] and [`make`].

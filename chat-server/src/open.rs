@@ -5,38 +5,107 @@ use std::sync::Arc;
 use chat_core::auth::{Keys, LocalAuthenticator, TokenNames};
 use chat_core::model::SystemClock;
 use chat_core::random::SystemRandom;
-use chat_core::service::Chat;
+use chat_core::service::{Chat, ChatBuilder};
+#[cfg(feature = "postgres")]
+use chat_core::store::postgres::Postgres;
 use chat_core::store::sqlite::Sqlite;
+use chat_core::store::{Accounts, Store, StoreError};
 
 use crate::config::{self, Config, Role};
 use crate::keys;
 use crate::serve::StartError;
 
-/// Opens the database, made or migrated where that is due.
-pub(crate) async fn database(config: &Config) -> Result<Sqlite, StartError> {
-    Sqlite::open(&config.storage.sqlite)
-        .await
-        .map_err(|e| StartError::caused("the database ", &e))
+/// The database of a server, opened.
+#[derive(Clone, Debug)]
+pub(crate) enum Database {
+    /// A file of this process's own, with this version's schema.
+    Sqlite(Sqlite),
+    /// A server, whatever its schema.
+    #[cfg(feature = "postgres")]
+    Postgres(Postgres),
 }
 
-/// Starts the chat of `config` on this database.
-pub(crate) async fn chat(config: &Config, database: &Sqlite) -> Result<Chat, StartError> {
-    let keys = Arc::new(token_keys(config)?);
+impl Database {
+    /// Opens the database; a file is made or migrated where that is due.
+    pub(crate) async fn open(database: &config::Database) -> Result<Self, StartError> {
+        let caused = |e: &dyn std::error::Error| StartError::caused("the database ", e);
+        match database {
+            config::Database::Sqlite(path) => Sqlite::open(path)
+                .await
+                .map(Self::Sqlite)
+                .map_err(|e| caused(&e)),
+            #[cfg(feature = "postgres")]
+            config::Database::Postgres(url) => Postgres::connect(url)
+                .await
+                .map(Self::Postgres)
+                .map_err(|e| caused(&e)),
+        }
+    }
+
+    /// Brings it to this version's schema.
+    pub(crate) async fn migrate(&self) -> Result<(), StartError> {
+        match self {
+            Self::Sqlite(_) => Ok(()), // as soon as it is opened
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database
+                .migrate()
+                .await
+                .map_err(|e| StartError::caused("the database ", &e)),
+        }
+    }
+
+    /// Closes it, once what is under way is written.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(database) => database.close().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => {
+                database.close().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts the chat of `config` on it. On a PostgreSQL server whose schema is older than this version needs the chat is
+    /// unready until someone migrates it.
+    pub(crate) async fn start(&self, config: &Config) -> Result<Chat, StartError> {
+        let keys = Arc::new(token_keys(config)?);
+        let started = match self {
+            Self::Sqlite(database) => builder(config, database, keys).start().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => {
+                let builder = builder(config, database, keys);
+                match database.check_schema().await {
+                    Ok(()) => builder.start().await,
+                    Err(e) => {
+                        tracing::warn!(
+                            error = &e as &dyn std::error::Error,
+                            "not ready: the database hasn't this version's schema, or can't say: `chat-server migrate` brings it there"
+                        );
+                        builder.start_unready()
+                    }
+                }
+            }
+        };
+        started.map_err(|e| StartError::caused("", &e))
+    }
+}
+
+fn builder<D>(config: &Config, database: &D, keys: Arc<Keys>) -> ChatBuilder
+where
+    D: Store + Accounts + Clone + 'static,
+{
     let builder = Chat::builder()
         .store(database.clone())
         .limits(config.limits.clone())
         .rates(config.rates.clone())
         .lifetimes(config.auth.lifetimes)
         .retention(config.storage.retention);
-    let builder = if config.roles.has(Role::Auth) {
+    if config.roles.has(Role::Auth) {
         builder.accounts(database.clone(), keys)
     } else {
         builder.authenticator(LocalAuthenticator::new(keys))
-    };
-    builder
-        .start()
-        .await
-        .map_err(|e| StartError::caused("", &e))
+    }
 }
 
 /// The keys that access tokens are signed and verified with: only role auth signs.
@@ -48,7 +117,12 @@ fn token_keys(config: &Config) -> Result<Keys, StartError> {
         .map(keys::read_set)
         .transpose()?;
     let signing = if config.roles.has(Role::Auth) {
-        Some(keys::read_or_make(&auth.signing_key)?)
+        Some(match config.storage.database {
+            config::Database::Sqlite(_) => keys::read_or_make(&auth.signing_key)?,
+            // Others verify what is signed with it: a key of its own would lock out whoever signed in elsewhere.
+            #[cfg(feature = "postgres")]
+            config::Database::Postgres(_) => keys::read(&auth.signing_key)?,
+        })
     } else if verify.is_none() {
         return Err(StartError::new(format!(
             "{}: must be set where role auth isn't run: {}",

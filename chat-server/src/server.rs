@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_core::service::Chat;
-use chat_core::store::sqlite::Sqlite;
 use tokio::time::Instant;
 
 use crate::config::{Config, Network};
 use crate::http::{self, HttpOptions};
+use crate::open::Database;
 use crate::serve::{Listener, StartError};
-use crate::{open, telemetry};
+use crate::telemetry;
 
 /// How often the metrics put their samples in order.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const ADMIN_CONNECTIONS: usize = 256;
 pub struct Server {
     config: Config,
     chat: Chat,
-    database: Option<Sqlite>,
+    database: Option<Database>,
     public: Listener,
     admin: Option<Listener>,
 }
@@ -34,8 +34,8 @@ impl Server {
     /// An address can't be had, or a file can't be used: one line that says which.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let (public, admin) = listen(&config.network).await?;
-        let database = open::database(&config).await?;
-        let chat = open::chat(&config, &database).await?;
+        let database = Database::open(&config.storage.database).await?;
+        let chat = database.start(&config).await?;
         Ok(Self {
             config,
             chat,

@@ -6,21 +6,33 @@ use chat_client::model::{Event, Message, Role, RoomId, User};
 use chat_client::protocol::ErrorCode;
 use chat_client::protocol::rest::{CreateInvite, ListQuery};
 use chat_client::{Client, ClientEvent, Connection};
+use chat_test_postgres::Server as PostgreSql;
 use chat_tests::{PASSWORD, Server, WITHIN};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use tokio::time::timeout;
 
+use crate::postgres::migrated;
+
 const MESSAGES: usize = 50;
 const LENGTH: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_users_do_what_the_original_systems_users_did() {
-    let server = Server::start().await;
+    five_users(&Server::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn and_on_postgresql() {
+    let database = PostgreSql::shared().database(None).await;
+    five_users(&migrated(&database).await).await;
+}
+
+async fn five_users(server: &Server) {
     let mut people = Vec::new();
     for name in ["ann", "bob", "carl", "dora", "eve"] {
-        people.push(log_in(&server, name).await);
+        people.push(log_in(server, name).await);
     }
     let [
         (ann, _),

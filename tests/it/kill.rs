@@ -1,33 +1,19 @@
 //! kill -9 under load: what was acknowledged is there, once, in one order, and clients of the SDK carry on by themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use chat_client::model::{Event, Message, RoomId, Seq};
-use chat_client::{Client, ClientEvent, Connection};
-use chat_tests::{Gateway, Person, Server};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use chat_tests::Server;
 use rand::RngExt as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::sleep;
+
+use crate::crowd::Crowd;
 
 const KILLS: usize = 20;
-const ROOMS: usize = 4;
-const CLIENTS_A_ROOM: usize = 2;
-/// How often each client sends: 400 messages a second together.
-const SEND_EVERY: Duration = Duration::from_millis(20);
+const ROOMS: usize = 4; // of two who send 50 messages a second each
 /// What all together must send in a second.
 const LEAST_A_SECOND: f64 = 200.0;
-/// Messages of a client that may be under way.
-const IN_FLIGHT: usize = 200;
-/// How long everything may take that waits for the clients.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_nothing_double_nothing_and_leave_no_hole() {
@@ -56,15 +42,7 @@ async fn the_same_check_finds_replies_that_came_before_their_commit() {
     let mut crowd = Crowd::gather(&server, 1).await;
     let committed = server.database().with_extension("committed");
     copy(&server, &committed).await;
-    let acknowledged = || crowd.acknowledged.load(Ordering::Relaxed);
-    let before = acknowledged();
-    timeout(PATIENCE, async {
-        while acknowledged() < before + 50 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("messages are acknowledged");
+    crowd.acknowledges(50).await;
     server.kill().await;
     std::fs::rename(&committed, server.database()).unwrap();
     for log in ["db-wal", "db-shm"] {
@@ -88,227 +66,4 @@ async fn copy(server: &Server, to: &std::path::Path) {
     let copied = sqlx::query("VACUUM INTO $1").bind(to);
     copied.execute(&mut database).await.unwrap();
     database.close().await.unwrap();
-}
-
-/// What the clients are to do.
-#[derive(Clone, Debug)]
-enum Phase {
-    /// Send and listen.
-    Send,
-    /// Send no more, and wait for the answers.
-    Finish,
-    /// Listen up to these heads, and end.
-    End(BTreeMap<RoomId, Seq>),
-}
-
-/// Clients that send and listen, in rooms of two.
-struct Crowd {
-    gateway: Gateway,
-    people: Vec<(Person, RoomId)>,
-    phase: watch::Sender<Phase>,
-    /// Ends when each client has had its last answer.
-    waiting: mpsc::Receiver<()>,
-    /// Messages acknowledged so far.
-    acknowledged: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Member>>,
-}
-
-impl Crowd {
-    async fn gather(server: &Server, rooms: usize) -> Self {
-        let gateway = Gateway::to(server).await;
-        let (phase, watched) = watch::channel(Phase::Send);
-        let (waits, waiting) = mpsc::channel(1);
-        let acknowledged = Arc::<AtomicUsize>::default();
-        let (mut people, mut clients) = (Vec::new(), Vec::new());
-        for room in 0..rooms {
-            let mut members = Vec::new();
-            for n in 0..CLIENTS_A_ROOM {
-                members.push(server.person(&format!("user{room}x{n}")).await);
-            }
-            let others: Vec<_> = members[1..].iter().collect();
-            let room = RoomId(members[0].room_with("room", &others).await);
-            // All listen before the first speaks: a connection begins at where the room stands.
-            let mut connected = Vec::new();
-            for person in members {
-                let client = sdk(&gateway, &person);
-                let connection = client.connect().await.unwrap();
-                connected.push((person, client, connection));
-            }
-            for (person, client, connection) in connected {
-                let member = Member {
-                    name: person.username.clone(),
-                    room,
-                    client,
-                    waits: Some(waits.clone()),
-                    count: Arc::clone(&acknowledged),
-                    sent: 0,
-                    acknowledged: BTreeMap::new(),
-                    seen: BTreeMap::new(),
-                    // The places of the two who joined.
-                    at: Seq(2),
-                    problems: Vec::new(),
-                };
-                clients.push(tokio::spawn(member.run(connection, watched.clone())));
-                people.push((person, room));
-            }
-        }
-        Self {
-            gateway,
-            people,
-            phase,
-            waiting,
-            acknowledged,
-            clients,
-        }
-    }
-
-    /// Waits for the last answers and events; how many were sent, and what is wrong with it all.
-    async fn finish(&mut self) -> (usize, Vec<String>) {
-        self.phase.send_replace(Phase::Finish);
-        let answered = timeout(PATIENCE, self.waiting.recv()).await;
-        assert_eq!(answered.expect("every send is answered"), None);
-        let mut stored = BTreeMap::new();
-        for (person, room) in &self.people {
-            if !stored.contains_key(room) {
-                let messages = sdk(&self.gateway, person).room(*room).messages_after(None);
-                let messages: Vec<Message> = messages.try_collect().await.unwrap();
-                let by_place: BTreeMap<_, _> = messages.into_iter().map(|m| (m.seq, m)).collect();
-                stored.insert(*room, by_place);
-            }
-        }
-        let heads = stored.iter().filter_map(|(room, messages)| {
-            let (head, _) = messages.last_key_value()?;
-            Some((*room, *head))
-        });
-        self.phase.send_replace(Phase::End(heads.collect()));
-
-        let (mut sent, mut problems) = (0, Vec::new());
-        for (room, messages) in &stored {
-            let places: Vec<_> = messages.keys().map(|seq| seq.0).collect();
-            let unbroken: Vec<_> = (3..).take(places.len()).collect();
-            if places != unbroken {
-                problems.push(format!("room {room} has a hole: {places:?}"));
-            }
-            let ids: BTreeSet<_> = messages.values().map(|m| &m.client_message_id).collect();
-            if ids.len() != messages.len() {
-                problems.push(format!("a message of room {room} is stored twice"));
-            }
-        }
-        for client in self.clients.drain(..) {
-            let client = timeout(PATIENCE, client).await;
-            let client = client.expect("every event is heard").unwrap();
-            sent += client.sent;
-            let stored = &stored[&client.room];
-            problems.extend(client.compare(stored));
-        }
-        (sent, problems)
-    }
-}
-
-fn sdk(gateway: &Gateway, person: &Person) -> Client {
-    Client::builder(gateway.url())
-        .access_token(person.api.token().unwrap())
-        .reconnect_pause(Duration::from_millis(50), Duration::from_secs(1))
-        .send_timeout(PATIENCE)
-        .build()
-        .unwrap()
-}
-
-/// One that sends and listens, as an application does: it knows nothing of what happens to the server.
-struct Member {
-    name: String,
-    room: RoomId,
-    client: Client,
-    /// Held until the last answer.
-    waits: Option<mpsc::Sender<()>>,
-    /// Counts what is acknowledged.
-    count: Arc<AtomicUsize>,
-    sent: usize,
-    acknowledged: BTreeMap<String, Message>,
-    /// What it was shown, by place.
-    seen: BTreeMap<Seq, Message>,
-    /// The place of the newest.
-    at: Seq,
-    problems: Vec<String>,
-}
-
-impl Member {
-    async fn run(mut self, mut connection: Connection, mut phase: watch::Receiver<Phase>) -> Self {
-        let mut sends = FuturesUnordered::new();
-        let mut ticks = interval(SEND_EVERY);
-        loop {
-            let now = phase.borrow_and_update().clone();
-            if sends.is_empty() && !matches!(now, Phase::Send) {
-                self.waits.take();
-            }
-            if let Phase::End(heads) = &now
-                && heads.get(&self.room).is_none_or(|head| self.at >= *head)
-            {
-                return self;
-            }
-            tokio::select! {
-                event = connection.next() => match event {
-                    Some(event) => self.hear(event),
-                    None => {
-                        let state = connection.state().borrow().clone();
-                        self.problems.push(format!("{} is disconnected: {state:?}", self.name));
-                        return self;
-                    }
-                },
-                Some((id, answer)) = sends.next(), if !sends.is_empty() => match answer {
-                    Ok(message) => {
-                        self.count.fetch_add(1, Ordering::Relaxed);
-                        self.acknowledged.insert(id, message);
-                    }
-                    Err(error) => self.problems.push(format!("{id} wasn't sent: {error}")),
-                },
-                _ = phase.changed() => {}
-                _ = ticks.tick(), if matches!(now, Phase::Send) && sends.len() < IN_FLIGHT => {
-                    let id = format!("{}-{}", self.name, self.sent);
-                    self.sent += 1;
-                    let room = self.client.room(self.room);
-                    sends.push(async move {
-                        let answer = room.send_as(id.clone(), format!("content of {id}")).await;
-                        (id, answer)
-                    });
-                }
-            }
-        }
-    }
-
-    fn hear(&mut self, event: ClientEvent) {
-        match event {
-            ClientEvent::Event(Event::MessageCreated(message)) => {
-                if message.seq != self.at.next() {
-                    let (name, at) = (&self.name, self.at);
-                    let problem = format!("{name} stood at {at} and heard {}", message.seq);
-                    self.problems.push(problem);
-                }
-                self.at = self.at.max(message.seq);
-                self.seen.insert(message.seq, message);
-            }
-            ClientEvent::Connected(_) => {}
-            other => self.problems.push(format!("{} heard {other:?}", self.name)),
-        }
-    }
-
-    /// What is wrong with what it was told, if this is what is stored.
-    fn compare(mut self, stored: &BTreeMap<Seq, Message>) -> Vec<String> {
-        if self.seen != *stored {
-            let (name, seen) = (&self.name, self.seen.len());
-            let problem = format!("{name} saw {seen} messages, not those {}", stored.len());
-            self.problems.push(problem);
-        }
-        for (id, message) in self.acknowledged {
-            if message.client_message_id.as_ref() != Some(&id) {
-                self.problems
-                    .push(format!("{id} was answered with {message:?}"));
-            }
-            if stored.get(&message.seq) != Some(&message) {
-                let problem = format!("{id} was acknowledged and isn't there: {message:?}");
-                self.problems.push(problem);
-            }
-        }
-        self.problems
-    }
 }

@@ -4,9 +4,11 @@
 mod acceptance;
 mod authorisation;
 mod bad_input;
+mod crowd;
 mod durability;
 mod hub;
 mod kill;
 mod outbox;
+mod postgres;
 mod promises;
 mod tail;

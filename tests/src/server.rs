@@ -52,6 +52,38 @@ impl ServerBuilder {
         self
     }
 
+    /// Runs it on this PostgreSQL database, with a signing key of its own.
+    ///
+    /// # Panics
+    /// The key can't be made.
+    #[must_use]
+    pub fn on(self, database: &chat_test_postgres::Database) -> Self {
+        let made = self.set("CHAT_DATABASE_URL", database.url());
+        let key = made.run(&["keys", "generate"]);
+        assert!(key.status.success(), "{}", key.log);
+        made
+    }
+
+    /// Runs another command of the server's binary with these settings, to its end.
+    ///
+    /// # Panics
+    /// It can't be run.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        let output = std::process::Command::new(chat_server())
+            .args(arguments)
+            .env_clear()
+            .envs(self.settings.iter().map(|(k, v)| (k, v)))
+            .current_dir(self.folder.path())
+            .output()
+            .expect("the server's binary can be run");
+        Ended {
+            status: output.status,
+            log: String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr),
+        }
+    }
+
     /// Where its database and keys will be.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -92,7 +124,7 @@ impl ServerBuilder {
 pub struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote to stderr.
+    /// What it wrote.
     pub log: String,
 }
 

@@ -4,17 +4,17 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::accounts::{AccountParts, AccountService};
 use super::rates::RateLimits;
-use super::relay::Relay;
+use super::relay::{Relay, Subscribed};
 use super::writer::{Parts, Writer, WriterStats};
 use super::{Chat, Inner, background};
 use crate::auth::{
     Authenticator, EndedSessions, KeyError, Keys, LocalAuthenticator, PasswordCost, Passwords,
-    watch,
+    watch as watch_ended,
 };
 use crate::bus::EventBus;
 use crate::fanout::Fanout;
@@ -164,6 +164,24 @@ impl ChatBuilder {
     /// # Errors
     /// Something is missing, or the database can't be used.
     pub async fn start(self) -> Result<Chat, StartError> {
+        let chat = self.start_unready()?;
+        chat.0.store.ping().await?;
+        // What ended before this node began is known before it answers its first request. The waits fail only when the
+        // senders are gone, and the chat's own work holds them.
+        let mut current = chat.0.ended.current();
+        let _ = current.wait_for(|is| *is).await;
+        if let Some(mut subscribed) = chat.0.subscribed.clone() {
+            let _ = subscribed.wait_for(|s| *s != Subscribed::Trying).await;
+        }
+        Ok(chat)
+    }
+
+    /// Like [`start`](Self::start), without a look at the database: while it can't be used the chat is not
+    /// [`ready`](Chat::ready) and answers `unavailable`, and once it can the chat begins by itself.
+    ///
+    /// # Errors
+    /// Something is missing.
+    pub fn start_unready(self) -> Result<Chat, StartError> {
         let store = self.store.ok_or(StartError::NoStore)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let random = self.random.unwrap_or_else(|| Arc::new(SystemRandom));
@@ -248,7 +266,8 @@ impl ChatBuilder {
             self.retention,
             forget_after,
         ));
-        if let Some(bus) = self.bus {
+        let subscribed = self.bus.map(|bus| {
+            let (subscribed, state) = watch::channel(Subscribed::Trying);
             let relay = Relay {
                 node,
                 store: Arc::clone(&store),
@@ -261,25 +280,20 @@ impl ChatBuilder {
             };
             tasks.spawn(relay.clone().hold_lease());
             tasks.spawn(relay.clone().publish());
-            // Other nodes' events are read from here on: a connection that enters later misses none.
-            let subscription = relay.bus.subscribe().await.ok();
-            tasks.spawn(relay.subscribe(subscription));
-        }
+            // Other nodes' events are read once it is subscribed: a connection that enters later misses none.
+            tasks.spawn(relay.subscribe(subscribed));
+            state
+        });
 
         {
             let fanout = Arc::clone(&fanout);
             ended.listen(move |session| fanout.close_session(&session.session));
         }
-        // What ended before this node began is known before it answers its first request.
-        let mut current = ended.current();
-        tasks.spawn(watch(
+        tasks.spawn(watch_ended(
             Arc::clone(&store),
             Arc::clone(&ended),
             Arc::clone(&clock),
         ));
-        store.ping().await?;
-        // Only fails when the sender is gone, and `ended` holds it.
-        let _ = current.wait_for(|is| *is).await;
 
         Ok(Chat(Arc::new(Inner {
             store,
@@ -294,6 +308,7 @@ impl ChatBuilder {
             random,
             identities: Mutex::default(),
             jobs,
+            subscribed,
             draining: AtomicBool::new(false),
             queue_bytes: self.queue_bytes.unwrap_or(QUEUE_BYTES),
             #[cfg(feature = "testing")]

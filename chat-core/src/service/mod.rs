@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use self::accounts::AccountService;
@@ -32,6 +32,7 @@ pub use self::error::Error;
 pub use self::faults::Fault;
 pub use self::messages::Sent;
 use self::rates::RateLimits;
+use self::relay::Subscribed;
 use self::writer::Writer;
 pub use self::writer::WriterStats;
 use crate::auth::EndedSessions;
@@ -75,6 +76,8 @@ struct Inner {
     accounts: Option<AccountService>,
     identities: Mutex<BTreeMap<(String, String), UserId>>,
     jobs: Arc<Notify>,
+    /// How far the subscription to the bus is, where there is a bus.
+    subscribed: Option<watch::Receiver<Subscribed>>,
     draining: AtomicBool,
     queue_bytes: usize,
     #[cfg(feature = "testing")]
@@ -256,7 +259,8 @@ impl Chat {
 
     // ---- operations ----
 
-    /// Whether this node can serve: its database answers, and it isn't draining.
+    /// Whether this node can serve: its database answers with the schema it needs, its bus (if any) was reached once, and it
+    /// isn't draining.
     ///
     /// # Errors
     /// `unavailable`.
@@ -268,6 +272,10 @@ impl Chat {
             return Err(Error::unavailable(
                 "the ended sessions could not be read for 5 s",
             ));
+        }
+        let subscribed = self.0.subscribed.as_ref().map(|state| *state.borrow());
+        if subscribed.is_some_and(|state| state != Subscribed::Yes) {
+            return Err(Error::unavailable("the event bus was not reached yet"));
         }
         Ok(self.store().ping().await?)
     }

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-use crate::bus::{EventBus, Subscription};
+use crate::bus::EventBus;
 use crate::fanout::{Delivery, Fanout};
 use crate::model::{Clock, Event};
 use crate::store::{NodeId, Store, StoreError};
@@ -24,6 +24,18 @@ const BATCH: i64 = 500;
 const BACKOFF: Duration = Duration::from_millis(50);
 /// The longest wait after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// How far a node's subscription to the bus is. One that is lost later is begun anew, and what was missed meanwhile is filled
+/// from the database: the node goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subscribed {
+    /// The first attempt is under way.
+    Trying,
+    /// The bus could not be reached so far.
+    Failed,
+    /// It was subscribed to.
+    Yes,
+}
 
 /// What the relay works with.
 #[derive(Clone, Debug)]
@@ -111,26 +123,32 @@ impl Relay {
         Ok(())
     }
 
-    /// Delivers what other nodes published, from a subscription that was begun already; runs until dropped.
-    pub(super) async fn subscribe(self, mut begun: Option<Box<dyn Subscription>>) {
+    /// Delivers what other nodes publish; runs until dropped.
+    pub(super) async fn subscribe(self, state: watch::Sender<Subscribed>) {
         let mut backoff = BACKOFF;
         loop {
-            let subscription = match begun.take() {
-                Some(subscription) => Ok(subscription),
-                None => self.bus.subscribe().await,
-            };
-            match subscription {
+            match self.bus.subscribe().await {
                 Ok(mut subscription) => {
+                    state.send_replace(Subscribed::Yes);
                     backoff = BACKOFF;
                     while let Ok(events) = subscription.next().await {
                         self.fanout.deliver(events.into_iter().map(remote));
                     }
                     tracing::warn!("the event bus ended the subscription: subscribing again");
                 }
-                Err(e) => tracing::warn!(
-                    error = &e as &dyn std::error::Error,
-                    "the event bus can't be read"
-                ),
+                Err(e) => {
+                    state.send_if_modified(|state| {
+                        let first = *state == Subscribed::Trying;
+                        if first {
+                            *state = Subscribed::Failed;
+                        }
+                        first
+                    });
+                    tracing::warn!(
+                        error = &e as &dyn std::error::Error,
+                        "the event bus can't be read"
+                    );
+                }
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);

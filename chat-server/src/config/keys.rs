@@ -77,12 +77,12 @@ keys! {
         "a number of seconds from 0 to 3600", default "20";
 
     #[secret = true]
-    DATABASE_URL = "database_url", "The database", "sqlite:PATH", default "sqlite:chat.db";
+    DATABASE_URL = "database_url", "The database", "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE", default "sqlite:chat.db";
     BUS = "bus", "What carries events between processes", "local", default "local";
     RETENTION_DAYS = "retention_days", "How many days messages are kept",
         "off, or a number of days from 1 to 36500", default "off";
 
-    SIGNING_KEY = "signing_key", "The Ed25519 private key that signs access tokens; made where missing",
+    SIGNING_KEY = "signing_key", "The Ed25519 private key that signs access tokens; made where missing with SQLite",
         "the path of a PEM file", default "chat-signing-key.pem";
     VERIFY_KEYS = "verify_keys", "Public keys that access tokens are also verified with", "the path of a JWKS file";
     ISSUER = "issuer", "The issuer of access tokens", "1 to 255 characters", default "chat";

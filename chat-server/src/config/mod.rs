@@ -9,6 +9,7 @@ mod show;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -130,10 +131,30 @@ impl Roles {
 /// Where a server keeps what it is told.
 #[derive(Clone, Debug)]
 pub struct Storage {
-    /// `CHAT_DATABASE_URL`: the SQLite file.
-    pub sqlite: PathBuf,
+    /// `CHAT_DATABASE_URL`: the database.
+    pub database: Database,
     /// `CHAT_RETENTION_DAYS`: how long messages are kept; `None`: for ever.
     pub retention: Option<Duration>,
+}
+
+/// A database, by its URL.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// `sqlite:PATH`: a file of this process's own.
+    Sqlite(PathBuf),
+    /// `postgres://…`: a PostgreSQL server. The URL may hold a password, so it isn't shown.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => f.debug_tuple("Postgres").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// How a server knows its callers.
@@ -326,7 +347,7 @@ impl Reader<'_> {
             _ => Err(Refused::Value),
         })?;
         Ok(Storage {
-            sqlite: self.one(&keys::DATABASE_URL, sqlite_path)?,
+            database: self.one(&keys::DATABASE_URL, database)?,
             retention: self.one(&keys::RETENTION_DAYS, |text| match text {
                 "off" => Ok(None),
                 days => value::number(days, 1..=36_500_u64)
@@ -407,11 +428,20 @@ fn missing(key: &Key, because: &Key) -> ConfigError {
     ))
 }
 
+fn database(text: &str) -> Result<Database, Refused> {
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        #[cfg(feature = "postgres")]
+        return Ok(Database::Postgres(text.to_owned()));
+        #[cfg(not(feature = "postgres"))]
+        return Err(Refused::Because(
+            "this build has no PostgreSQL support: build it with feature `postgres`",
+        ));
+    }
+    sqlite_path(text).map(Database::Sqlite)
+}
+
 /// The file of `sqlite:PATH`. `sqlite://PATH` means the same, as sqlx has it.
 fn sqlite_path(text: &str) -> Result<PathBuf, Refused> {
-    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        return Err(Refused::Because("this build has no PostgreSQL support"));
-    }
     let path = text.strip_prefix("sqlite:").ok_or(Refused::Value)?;
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.starts_with(':') || path.contains('?') || path.contains('\0') {

@@ -1,0 +1,99 @@
+//! The server on PostgreSQL: how an operator brings it up, and that it keeps its promises while the database goes away.
+
+use std::time::Duration;
+
+use chat_test_postgres::Server as PostgreSql;
+use chat_tests::{Server, ServerBuilder, WITHIN};
+use rand::RngExt as _;
+use tokio::time::{sleep, timeout};
+
+use crate::crowd::Crowd;
+
+/// A server on a database that is migrated already.
+pub(crate) async fn migrated(database: &chat_test_postgres::Database) -> Server {
+    let builder = Server::builder().on(database);
+    migrate(&builder);
+    builder.start().await
+}
+
+fn migrate(builder: &ServerBuilder) {
+    let migrated = builder.run(&["migrate"]);
+    assert!(migrated.status.success(), "{}", migrated.log);
+    assert!(!migrated.log.contains("postgres://"), "{}", migrated.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_unready_until_its_database_is_migrated_and_goes_on_by_itself() {
+    let database = PostgreSql::shared().database(None).await;
+    let early = Server::builder().on(&database).start().await;
+    let anyone = early.anyone();
+    assert_eq!(anyone.get("/healthz").await.status, 200);
+    anyone.get("/readyz").await.refused(503, "unavailable");
+    let body = serde_json::json!({
+        "email": "ann@example.com", "username": "ann", "password": "correct horse"
+    });
+    let refused = anyone.post("/v1/auth/register", &body).await;
+    refused.refused(503, "unavailable");
+
+    // Several may migrate at once, and again.
+    let builder = Server::builder().set("CHAT_DATABASE_URL", database.url());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| migrate(&builder));
+        }
+    });
+    migrate(&builder);
+    timeout(3 * WITHIN, async {
+        while anyone.get("/readyz").await.status != 200 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("it becomes ready by itself");
+    let ann = early.person("ann").await;
+    let room = ann.room_with("room", &[]).await;
+    assert!(room > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_its_signing_key_or_its_database_says_so_and_ends() {
+    let database = PostgreSql::shared().database(None).await;
+    let keyless = Server::builder().set("CHAT_DATABASE_URL", database.url());
+    let ended = keyless.fail().await;
+    assert!(ended.log.contains("the signing key"), "{}", ended.log);
+
+    let url = "postgres://chat:hunter2@127.0.0.1:1/chat";
+    let nowhere = Server::builder().set("CHAT_DATABASE_URL", url).fail().await;
+    assert!(nowhere.log.contains("127.0.0.1:1"), "{}", nowhere.log);
+    assert!(!nowhere.log.contains("hunter2"), "{}", nowhere.log);
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(nowhere.status.code(), Some(1));
+}
+
+/// The server is killed, and so is the database, in turn; clients see neither a loss nor a double nor a hole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_of_server_and_database_lose_nothing_double_nothing_and_leave_no_hole() {
+    let postgres: &'static PostgreSql = Box::leak(Box::new(PostgreSql::start()));
+    let database = postgres.database(None).await;
+    let mut server = migrated(&database).await;
+    let mut crowd = Crowd::gather(&server, 4).await;
+    for round in 0..6 {
+        crowd.acknowledges(100).await;
+        let moment = rand::rng().random_range(0..500);
+        sleep(Duration::from_millis(moment)).await;
+        if round % 2 == 0 {
+            server.kill().await;
+            server.restart().await;
+            crowd.gateway.lead_to(&server);
+        } else {
+            postgres.stop();
+            // Sometimes long enough for a node to know that it can't tell who was signed out.
+            sleep(Duration::from_secs(round)).await;
+            postgres.resume();
+        }
+    }
+    let (_, problems) = crowd.finish().await;
+    assert_eq!(problems, [""; 0]);
+    drop((server, database));
+    postgres.stop();
+}
