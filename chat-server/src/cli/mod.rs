@@ -83,7 +83,8 @@ fn dispatch(cli: Cli, environment: &Environment) -> anyhow::Result<()> {
                 database.migrate().await?;
                 database.close().await.context("the database")
             })?;
-            print("the database has this version's schema\n")
+            let name = &config.storage.database;
+            print(&format!("{name} has this version's schema\n"))
         }
         Command::Config => print(&Config::show(&flags, environment)?),
         Command::Openapi => print(&(openapi::document().to_pretty_json()? + "\n")),

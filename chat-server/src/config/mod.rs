@@ -157,6 +157,17 @@ impl fmt::Debug for Database {
     }
 }
 
+/// For a person: a file's path, and nothing of a URL.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => f.write_str("the PostgreSQL database"),
+        }
+    }
+}
+
 /// How a server knows its callers.
 #[derive(Clone, Debug)]
 pub struct Auth {
