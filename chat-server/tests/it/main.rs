@@ -9,4 +9,5 @@ mod embedding;
 mod harness;
 mod rooms;
 mod serving;
+mod session;
 mod web;

@@ -226,6 +226,17 @@ async fn requests_that_are_no_upgrade_are_refused_in_plain_text() {
             refused(&nobody, 401, "unauthenticated");
         }
     }
+    // To another user, or another session of the same one, it isn't there, whatever is asked.
+    for stranger in [server.person("bob").await, ann.again().await] {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let answer = send(stranger.api.request(method, &open)).await;
+            refused(&answer, 404, "not_found");
+        }
+        assert_eq!(
+            refusal(Hub::open(&stranger, &format!("?id={id}")).await).0,
+            404
+        );
+    }
     hub.is_quiet().await;
 
     let mut request = Hub::request(&ann, "");
@@ -286,6 +297,7 @@ async fn a_page_of_a_foreign_origin_gets_nowhere() {
                 "authorization,x-requested-with,x-signalr-user-agent",
             );
         let answer = send(preflight).await;
+        assert_eq!(answer.status, 204, "without a token: {}", answer.text);
         let headers = [
             "access-control-allow-origin",
             "access-control-allow-credentials",

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use chat_tests::{Hub, PASSWORD, Server};
+use chat_tests::{Api, Hub, PASSWORD, Server};
+use reqwest::Method;
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 #[tokio::test]
 async fn a_clients_close_is_answered_and_a_close_frame_echoed() {
@@ -60,6 +61,20 @@ async fn a_logout_closes_the_sessions_sockets_at_once_and_no_others() {
     ann.api.post_empty("/v1/auth/logout").await.with(204);
     ended.closes(Some("sessionEnded"), json!({"type": 7})).await;
     lives.is_quiet().await;
+    // Its token opens nothing any more.
+    for (method, path) in [
+        (Method::POST, "/v1/hub/negotiate?negotiateVersion=1"),
+        (Method::GET, "/v1/hub?id=any"),
+        (Method::POST, "/v1/hub?id=any"),
+        (Method::DELETE, "/v1/hub?id=any"),
+    ] {
+        let answer = Api::send(ann.api.request(method, path)).await.unwrap();
+        assert_eq!(answer.status, 401, "{path}: {}", answer.text);
+    }
+    match Hub::open(&ann, "").await {
+        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 401),
+        other => panic!("no refusal: {other:?}"),
+    }
 
     // From afar: the session is ended by another one.
     let third = ann.again().await;
@@ -99,9 +114,9 @@ async fn a_deleted_users_sockets_close_and_the_others_are_told() {
     let mut other = Hub::connect(&ann).await;
     let request = bob
         .api
-        .request(reqwest::Method::DELETE, "/v1/users/me")
+        .request(Method::DELETE, "/v1/users/me")
         .json(&json!({"password": PASSWORD}));
-    chat_tests::Api::send(request).await.unwrap().with(204);
+    Api::send(request).await.unwrap().with(204);
     let left = json!({"roomId": room, "seq": 4, "userId": bob.id, "reason": "accountDeleted"});
     assert_eq!(other.event("MemberLeft").await, left);
     // Whether the room's last word came before the session's end is left open.

@@ -89,6 +89,16 @@ async fn a_record_that_is_none_ends_the_connection_and_types_of_later_versions_d
     hub.send_record(&json!({"type": 2, "invocationId": "none", "item": 1}))
         .await
         .unwrap();
+    // Nor are calls without an id answered, however they fail.
+    for silent in [
+        json!({"type": 1, "target": "Nonsense", "arguments": [{}]}),
+        json!({"type": 1, "target": "Ping", "arguments": []}),
+        json!({"type": 1, "invocationId": "", "target": "SendMessage", "arguments": [{"roomId": 999, "content": "x"}]}),
+        json!({"type": 1, "invocationId": null, "target": "GetMessages", "arguments": ["x"]}),
+        json!({"type": 5, "invocationId": "none"}),
+    ] {
+        hub.send_record(&silent).await.unwrap();
+    }
     hub.is_quiet().await;
 
     for record in [
