@@ -8,10 +8,13 @@ use chat_core::store::memory::Memory;
 
 fn opened(memory: Memory) -> Backend {
     let again = memory.connect();
-    Backend::with_accounts(Arc::new(memory)).reopened_by(|| async {
-        again.crash();
-        opened(again)
-    })
+    let memory = Arc::new(memory);
+    Backend::with_accounts(Arc::clone(&memory))
+        .with_webhooks(memory)
+        .reopened_by(|| async {
+            again.crash();
+            opened(again)
+        })
 }
 
 mod synced_at_once {
@@ -23,6 +26,7 @@ mod synced_at_once {
 
     chat_core::store_contract!(memory);
     chat_core::accounts_contract!(memory);
+    chat_core::webhooks_contract!(memory);
     chat_core::reopening_contract!(memory);
 }
 
@@ -37,5 +41,6 @@ mod synced_later {
 
     chat_core::store_contract!(memory);
     chat_core::accounts_contract!(memory);
+    chat_core::webhooks_contract!(memory);
     chat_core::reopening_contract!(memory);
 }

@@ -40,7 +40,8 @@ fn open(database: Arc<Database>) -> Pin<Box<dyn Future<Output = Backend> + Send>
         let store = Arc::new(connect(&database).await);
         let again = Arc::clone(&store);
         let kept = Arc::clone(&database);
-        Backend::with_accounts(store)
+        Backend::with_accounts(Arc::clone(&store))
+            .with_webhooks(store)
             .keeping(kept)
             .reopened_by(|| async move {
                 again.close().await;
@@ -56,6 +57,7 @@ async fn postgres() -> Backend {
 
 chat_core::store_contract!(postgres);
 chat_core::accounts_contract!(postgres);
+chat_core::webhooks_contract!(postgres);
 chat_core::reopening_contract!(postgres);
 
 fn ctx() -> CommitContext {

@@ -13,10 +13,12 @@ fn open(folder: Arc<TempDir>) -> Pin<Box<dyn Future<Output = Backend> + Send>> {
         let path = folder.path().join("chat.db");
         let store = Arc::new(Sqlite::open(path).await.expect("the database opens"));
         let again = Arc::clone(&store);
-        Backend::with_accounts(store).reopened_by(|| async move {
-            again.close().await.expect("the database closes");
-            open(folder).await
-        })
+        Backend::with_accounts(Arc::clone(&store))
+            .with_webhooks(store)
+            .reopened_by(|| async move {
+                again.close().await.expect("the database closes");
+                open(folder).await
+            })
     })
 }
 
@@ -26,4 +28,5 @@ async fn sqlite() -> Backend {
 
 chat_core::store_contract!(sqlite);
 chat_core::accounts_contract!(sqlite);
+chat_core::webhooks_contract!(sqlite);
 chat_core::reopening_contract!(sqlite);

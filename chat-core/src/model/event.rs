@@ -132,6 +132,43 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every tag.
+    pub const ALL: [Self; 10] = [
+        Self::MessageCreated,
+        Self::MessageEdited,
+        Self::MessageDeleted,
+        Self::MessagesDeleted,
+        Self::MemberJoined,
+        Self::MemberChanged,
+        Self::MembersChanged,
+        Self::MemberLeft,
+        Self::RoomChanged,
+        Self::RoomDeleted,
+    ];
+
+    /// The tag as it is written: `messageCreated`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MessageCreated => "messageCreated",
+            Self::MessageEdited => "messageEdited",
+            Self::MessageDeleted => "messageDeleted",
+            Self::MessagesDeleted => "messagesDeleted",
+            Self::MemberJoined => "memberJoined",
+            Self::MemberChanged => "memberChanged",
+            Self::MembersChanged => "membersChanged",
+            Self::MemberLeft => "memberLeft",
+            Self::RoomChanged => "roomChanged",
+            Self::RoomDeleted => "roomDeleted",
+        }
+    }
+
+    /// The tag that is written so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name of the hub event.
     #[must_use]
     pub const fn target(self) -> &'static str {

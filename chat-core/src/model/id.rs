@@ -100,6 +100,14 @@ integer!(
     SessionId
 );
 integer!(
+    /// A webhook's id, made by the database.
+    WebhookId
+);
+integer!(
+    /// The id of an event's delivery to a webhook, made by the database.
+    DeliveryId
+);
+integer!(
     /// The place of a change in its room: 1, 2, 3 … without a hole. 0 is before the first.
     Seq
 );

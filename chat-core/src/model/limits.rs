@@ -44,6 +44,8 @@ pub struct Limits {
     pub invites_per_room: i64,
     /// Sessions of one user; the one longest unused ends.
     pub sessions_per_user: i64,
+    /// Webhooks of one room.
+    pub webhooks_per_room: i64,
 }
 
 impl Default for Limits {
@@ -53,6 +55,7 @@ impl Default for Limits {
             members_per_room: 10_000,
             invites_per_room: 100,
             sessions_per_user: 50,
+            webhooks_per_room: 20,
         }
     }
 }

@@ -7,15 +7,19 @@ mod event;
 mod id;
 pub mod limits;
 mod time;
+mod webhook;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{Event, EventKind, LeaveReason};
 pub(crate) use self::id::deserialize_integer;
-pub use self::id::{InviteId, MAX_INTEGER, MessageId, RoomId, Seq, SessionId, UserId};
+pub use self::id::{
+    DeliveryId, InviteId, MAX_INTEGER, MessageId, RoomId, Seq, SessionId, UserId, WebhookId,
+};
 #[cfg(any(test, feature = "testing"))]
 pub use self::time::ManualClock;
 pub use self::time::{Clock, SystemClock, Timestamp};
+pub use self::webhook::{Delivery, DeliveryState, Webhook, WebhookSecret};
 
 /// The username that a deleted account shows.
 pub const DELETED_USERNAME: &str = "deleted user";

@@ -113,6 +113,18 @@ impl From<crate::model::SessionId> for i64 {
     }
 }
 
+impl From<crate::model::WebhookId> for i64 {
+    fn from(id: crate::model::WebhookId) -> Self {
+        id.0
+    }
+}
+
+impl From<crate::model::DeliveryId> for i64 {
+    fn from(id: crate::model::DeliveryId) -> Self {
+        id.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

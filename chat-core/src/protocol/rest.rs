@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Event, MessageId, Role, Seq, User};
+use crate::model::{DeliveryId, Event, EventKind, MessageId, Role, Seq, User};
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +236,33 @@ pub struct SendMessage {
 pub struct EditMessage {
     /// The new content, under the rules of sending.
     pub content: String,
+}
+
+/// `POST /v1/rooms/{roomId}/webhooks`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CreateWebhook {
+    /// Where events are posted to: `http` or `https`, at most 2,048 characters, a public address.
+    pub url: String,
+    /// The tags of the events wanted; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<EventKind>>,
+}
+
+/// The query of `GET …/deliveries`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveriesQuery {
+    /// Items wanted, 1–100, default 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i64>,
+    /// The page begins with the next older one than this delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(value_type = Option<i64>))]
+    pub before: Option<DeliveryId>,
 }
 
 /// The query of a list that pages by the last id seen.

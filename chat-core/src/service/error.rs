@@ -239,6 +239,14 @@ impl From<Refusal> for Error {
                 ErrorCode::LimitReached,
                 "the room has as many open invites as allowed: revoke one first",
             ),
+            Refusal::WebhooksPerRoom => (
+                ErrorCode::LimitReached,
+                "the room has as many webhooks as allowed: remove one first",
+            ),
+            Refusal::WebhookDisabled => (
+                ErrorCode::Conflict,
+                "the receiver has disabled this webhook with 410: make a new one",
+            ),
         };
         Self::new(code, detail)
     }

@@ -19,6 +19,7 @@ pub mod postgres;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod webhooks;
 
 use std::fmt;
 use std::time::Duration;
@@ -31,6 +32,11 @@ use crate::model::{
     SessionId, Timestamp, User, UserId,
 };
 use crate::protocol::rest::{Changes, Page};
+
+pub use self::webhooks::{
+    Attempt, AttemptOutcome, Backlog, Claim, ClaimId, Claimed, NewWebhook, OFFER_HOLD,
+    WebhookOwner, WebhookSweep, Webhooks,
+};
 
 /// Why the database couldn't do what it was asked, or can't say whether it did.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +84,10 @@ pub enum Refusal {
     MembersPerRoom,
     /// The room has as many open invites as allowed.
     InvitesPerRoom,
+    /// The room has as many webhooks as allowed.
+    WebhooksPerRoom,
+    /// The webhook is disabled: nothing is delivered to it any more.
+    WebhookDisabled,
 }
 
 /// The SHA-256 of a secret: how tokens are kept.

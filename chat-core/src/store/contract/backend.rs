@@ -11,7 +11,7 @@ use super::act::{accept, at, create_room, ctx, far_off, invite, send};
 use crate::model::{Event, Message, Role, RoomId, Seq, UserId};
 use crate::store::{
     Accounts, Change, CommitContext, Committed, Outcome, Position, Reader, Refusal, Store,
-    StoreError, TokenHash,
+    StoreError, TokenHash, Webhooks,
 };
 
 type Reopening = Pin<Box<dyn Future<Output = Backend> + Send>>;
@@ -20,6 +20,7 @@ type Reopening = Pin<Box<dyn Future<Output = Backend> + Send>>;
 pub struct Backend {
     pub(super) store: Arc<dyn Store>,
     accounts: Option<Arc<dyn Accounts>>,
+    webhooks: Option<Arc<dyn Webhooks>>,
     reopen: Option<Box<dyn FnOnce() -> Reopening + Send>>,
     /// What must live as long as the store: a folder, a database server.
     _kept: Option<Box<dyn Any + Send>>,
@@ -38,6 +39,7 @@ impl Backend {
         Self {
             store,
             accounts: None,
+            webhooks: None,
             reopen: None,
             _kept: None,
             tokens: AtomicU64::new(0),
@@ -50,6 +52,13 @@ impl Backend {
             accounts: Some(Arc::clone(&store) as Arc<dyn Accounts>),
             ..Self::new(store)
         }
+    }
+
+    /// The same, with webhooks in the same database.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: Arc<dyn Webhooks>) -> Self {
+        self.webhooks = Some(webhooks);
+        self
     }
 
     /// Keeps `value` until the test is over: the folder of the database, say.
@@ -76,12 +85,18 @@ impl Backend {
             .expect("a backend under reopening_contract! says how with Backend::reopened_by");
         drop(self.store);
         drop(self.accounts);
+        drop(self.webhooks);
         reopen().await
     }
 
     pub(super) fn accounts(&self) -> Arc<dyn Accounts> {
         let accounts = self.accounts.as_ref();
         Arc::clone(accounts.expect("a backend under accounts_contract! is made with_accounts"))
+    }
+
+    pub(super) fn webhooks(&self) -> Arc<dyn Webhooks> {
+        let webhooks = self.webhooks.as_ref();
+        Arc::clone(webhooks.expect("a backend under webhooks_contract! is made with_webhooks"))
     }
 
     /// A user of a host, by a name that is its subject as well.

@@ -1,4 +1,5 @@
-//! The promises of [`Store`](super::Store) and [`Accounts`](super::Accounts) as tests that every backend passes.
+//! The promises of [`Store`](super::Store), [`Accounts`](super::Accounts) and [`Webhooks`](super::Webhooks) as tests that
+//! every backend passes.
 //!
 //! A backend brings one constructor, and a file of integration tests names it:
 //!
@@ -17,8 +18,8 @@
 //! ```
 //!
 //! [`store_contract!`](crate::store_contract) is for every store, [`accounts_contract!`](crate::accounts_contract) for one
-//! that has accounts, and [`reopening_contract!`](crate::reopening_contract) for one that keeps its data when it is closed.
-//! Each test gets a backend of its own and a runtime with two threads.
+//! that has accounts, [`webhooks_contract!`](crate::webhooks_contract) for one that has webhooks, and
+//! [`reopening_contract!`](crate::reopening_contract) for one that keeps its data when it is closed. Each test gets a backend of its own and a runtime with two threads.
 
 mod act;
 mod backend;
@@ -28,6 +29,7 @@ pub mod accounts;
 pub mod batches;
 pub mod changes;
 pub mod concurrency;
+pub mod deliveries;
 pub mod histories;
 pub mod history;
 pub mod invites;
@@ -40,6 +42,7 @@ pub mod rooms;
 pub mod sessions;
 pub mod sweep;
 pub mod users;
+pub mod webhooks;
 
 use std::future::Future;
 use std::time::Duration;
@@ -327,6 +330,47 @@ macro_rules! accounts_contract {
     };
 }
 
+/// Makes the tests of [`Webhooks`](crate::store::Webhooks), for a constructor whose backend is made
+/// [`with_webhooks`](crate::store::contract::Backend::with_webhooks), and says how it is
+/// [`reopened_by`](crate::store::contract::Backend::reopened_by).
+#[macro_export]
+macro_rules! webhooks_contract {
+    ($open:expr) => {
+        $crate::contract_tests! { $open;
+            webhooks {
+                an_admin_makes_a_webhook,
+                only_an_admin_has_to_do_with_a_rooms_webhooks,
+                a_webhook_is_found_with_its_owner_alone,
+                a_room_has_so_many_webhooks_at_most,
+                webhooks_are_paged_by_id,
+                two_secrets_sign_for_a_while,
+                a_deleted_rooms_webhooks_go_with_their_last_delivery,
+            }
+            deliveries {
+                an_event_is_delivered_to_whoever_wants_it,
+                a_webhook_gets_what_comes_after_it,
+                an_event_offered_again_is_one_delivery,
+                concurrent_offers_are_one_delivery,
+                first_attempts_are_in_order,
+                what_comes_meanwhile_waits,
+                a_swap_is_put_in_order,
+                a_lost_event_does_not_stop_the_rest,
+                webhooks_do_not_wait_for_each_other,
+                a_delivery_is_taken_by_one,
+                what_a_dead_consumer_took_is_due_again,
+                a_delivery_is_given_back,
+                deliveries_tell_what_became_of_them,
+                a_delivery_is_retried,
+                the_dead_are_replayed,
+                a_disabled_webhook_gets_nothing,
+                the_backlog_is_known,
+                old_deliveries_are_forgotten,
+                deliveries_survive_reopening,
+            }
+        }
+    };
+}
+
 /// Makes the tests of what survives that a database is closed, for a constructor whose backend says how it is
 /// [`reopened_by`](crate::store::contract::Backend::reopened_by), with accounts.
 #[macro_export]
@@ -389,6 +433,8 @@ mod tests {
             include_str!("accounts.rs"),
             include_str!("sessions.rs"),
             include_str!("reopening.rs"),
+            include_str!("webhooks.rs"),
+            include_str!("deliveries.rs"),
         ] {
             for line in file.lines() {
                 if let Some(rest) = line.strip_prefix("pub async fn ") {

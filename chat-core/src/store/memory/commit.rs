@@ -121,7 +121,7 @@ impl Database {
             .ok_or(Refusal::NotFound)
     }
 
-    fn require_admin(&self, room: RoomId, user: UserId) -> Result<(), Refusal> {
+    pub(super) fn require_admin(&self, room: RoomId, user: UserId) -> Result<(), Refusal> {
         match self.require_member(room, user)? {
             Role::Admin => Ok(()),
             Role::Member => Err(Refusal::Forbidden),

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::webhooks::{DeliveryRow, WebhookRow};
 use crate::model::{
-    Event, LeaveReason, Member, Message, MessageId, Role, Room, RoomId, Seq, SessionId, Timestamp,
-    User, UserId,
+    DeliveryId, Event, LeaveReason, Member, Message, MessageId, Role, Room, RoomId, Seq, SessionId,
+    Timestamp, User, UserId, WebhookId,
 };
+use crate::store::webhooks::place::Place;
 use crate::store::{Job, NodeId, TokenHash};
 
 /// Everything that the store knows.
@@ -38,6 +40,9 @@ pub(super) struct Database {
     pub(super) refresh_tokens: BTreeMap<TokenHash, SessionId>,
     /// When an account last logged in from an address.
     pub(super) addresses: BTreeMap<(UserId, TokenHash), Timestamp>,
+    pub(super) webhooks: BTreeMap<WebhookId, WebhookRow>,
+    pub(super) places: BTreeMap<RoomId, Place>,
+    pub(super) deliveries: BTreeMap<DeliveryId, DeliveryRow>,
 }
 
 #[derive(Clone)]

@@ -6,12 +6,15 @@ mod accounts;
 mod calls;
 mod commit;
 mod database;
+mod deliveries;
 mod journal;
 mod nodes;
 mod read;
 #[cfg(test)]
 mod tests;
 mod users;
+mod webhook_calls;
+mod webhooks;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -11,7 +11,7 @@ use crate::protocol::rest::{Changes, Page};
 use crate::store::{Joined, Membership, Position, Reader, Refusal};
 
 /// The first `limit` of `items`, and whether there are more.
-fn page<T>(items: impl Iterator<Item = T>, limit: i64) -> Page<T> {
+pub(super) fn page<T>(items: impl Iterator<Item = T>, limit: i64) -> Page<T> {
     let limit = usize::try_from(limit).unwrap_or(0);
     let mut items: Vec<T> = items.take(limit.saturating_add(1)).collect();
     let has_more = items.len() > limit;

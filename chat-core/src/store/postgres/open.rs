@@ -22,7 +22,7 @@ const MIGRATION_LOCK_TIMEOUT: &str = "SET lock_timeout = '30s'";
 
 /// The schema, step by step: version, name, SQL. A step must leave what the version before it uses as it is: that one goes
 /// on serving meanwhile.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (
         1,
         "schema",
@@ -47,6 +47,11 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         5,
         "sweep",
         include_str!("../../../migrations/postgres/0005_sweep.sql"),
+    ),
+    (
+        6,
+        "webhooks",
+        include_str!("../../../migrations/postgres/0006_webhooks.sql"),
     ),
 ];
 

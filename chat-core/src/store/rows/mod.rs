@@ -1,6 +1,7 @@
 //! How the rows of the SQL databases become what the model speaks of: what differs is the statements, not what they answer.
 
 pub(super) mod changes;
+pub(super) mod webhooks;
 
 use serde::Deserialize;
 

@@ -7,6 +7,7 @@ mod accounts;
 mod changes;
 mod commit;
 mod database;
+mod deliveries;
 mod edits;
 mod fault;
 mod invites;
@@ -23,6 +24,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod users;
+mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,13 +33,14 @@ use async_trait::async_trait;
 
 pub use self::open::OpenError;
 use super::{
-    Accounts, Change, CommitContext, Committed, Credentials, EndedSession, Job, Joined, Membership,
-    NewAccount, NewSession, NodeId, Position, Reader, Refusal, Rotated, Rotation, Store,
-    StoreError, SweepContext, TokenHash, UserRefusal,
+    Accounts, Attempt, Backlog, Change, Claim, ClaimId, Claimed, CommitContext, Committed,
+    Credentials, EndedSession, Job, Joined, Membership, NewAccount, NewSession, NewWebhook, NodeId,
+    Position, Reader, Refusal, Rotated, Rotation, Store, StoreError, SweepContext, TokenHash,
+    UserRefusal, WebhookOwner, WebhookSweep, Webhooks,
 };
 use crate::model::{
-    Event, Invite, InviteId, Member, Message, MessageId, Room, RoomId, Seq, Session, SessionId,
-    Timestamp, User, UserId,
+    Delivery, DeliveryId, Event, Invite, InviteId, Member, Message, MessageId, Room, RoomId, Seq,
+    Session, SessionId, Timestamp, User, UserId, Webhook, WebhookId, WebhookSecret,
 };
 use crate::protocol::rest::{Changes, Page};
 
@@ -326,5 +329,100 @@ impl Accounts for Sqlite {
         since: Timestamp,
     ) -> Result<bool, StoreError> {
         accounts::knows_address(&self.0, user, address_hash, since).await
+    }
+}
+
+#[async_trait]
+impl Webhooks for Sqlite {
+    async fn create_webhook(
+        &self,
+        webhook: &NewWebhook<'_>,
+    ) -> Result<Result<Webhook, Refusal>, StoreError> {
+        webhooks::create(&self.0, webhook).await
+    }
+
+    async fn webhooks(
+        &self,
+        owner: WebhookOwner,
+        after: Option<WebhookId>,
+        limit: i64,
+    ) -> Result<Result<Page<Webhook>, Refusal>, StoreError> {
+        webhooks::read_page(&self.0, owner, after, limit).await
+    }
+
+    async fn delete_webhook(
+        &self,
+        owner: WebhookOwner,
+        webhook: WebhookId,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        webhooks::delete(&self.0, owner, webhook).await
+    }
+
+    async fn set_webhook_secret(
+        &self,
+        owner: WebhookOwner,
+        webhook: WebhookId,
+        secret: &WebhookSecret,
+        old_until: Timestamp,
+    ) -> Result<Result<Webhook, Refusal>, StoreError> {
+        webhooks::set_secret(&self.0, owner, webhook, secret, old_until).await
+    }
+
+    async fn deliveries(
+        &self,
+        owner: WebhookOwner,
+        webhook: WebhookId,
+        before: Option<DeliveryId>,
+        limit: i64,
+    ) -> Result<Result<Page<Delivery>, Refusal>, StoreError> {
+        webhooks::deliveries(&self.0, owner, webhook, before, limit).await
+    }
+
+    async fn retry_delivery(
+        &self,
+        owner: WebhookOwner,
+        webhook: WebhookId,
+        delivery: DeliveryId,
+        at: Timestamp,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        webhooks::retry(&self.0, owner, webhook, delivery, at).await
+    }
+
+    async fn replay_webhook(
+        &self,
+        owner: WebhookOwner,
+        webhook: WebhookId,
+        at: Timestamp,
+    ) -> Result<Result<u64, Refusal>, StoreError> {
+        webhooks::replay(&self.0, owner, webhook, at).await
+    }
+
+    async fn has_webhooks(&self) -> Result<bool, StoreError> {
+        webhooks::any(&self.0).await
+    }
+
+    async fn offer(&self, events: &[Event], at: Timestamp) -> Result<u64, StoreError> {
+        deliveries::offer(&self.0, events, at).await
+    }
+
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Claimed>, StoreError> {
+        deliveries::claim(&self.0, claim).await
+    }
+
+    async fn finish(
+        &self,
+        claim: ClaimId,
+        attempts: &[Attempt],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        deliveries::finish(&self.0, claim, attempts, at).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        deliveries::backlog(&self.0).await
+    }
+
+    async fn sweep_webhooks(&self, ctx: &WebhookSweep) -> Result<bool, StoreError> {
+        deliveries::sweep(&self.0, ctx).await
     }
 }

@@ -23,11 +23,18 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKPOINT_PAGES: &str = "4000";
 
 /// The schema, step by step: version, name, SQL.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "chat",
-    include_str!("../../../migrations/sqlite/0001_chat.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "chat",
+        include_str!("../../../migrations/sqlite/0001_chat.sql"),
+    ),
+    (
+        2,
+        "webhooks",
+        include_str!("../../../migrations/sqlite/0002_webhooks.sql"),
+    ),
+];
 
 /// Why a database could not be opened, in words for whoever runs it.
 #[derive(Debug, thiserror::Error)]
