@@ -113,6 +113,8 @@ keys! {
         "a number from 1 to 1000000", default "100";
     LIMIT_SESSIONS_PER_USER = "limit_sessions_per_user", "Sessions of one user; the one longest unused ends",
         "a number from 1 to 1000000", default "50";
+    LIMIT_WEBHOOKS_PER_ROOM = "limit_webhooks_per_room", "Webhooks of one room",
+        "a number from 1 to 1000000", default "20";
 
     LOG = "log", "What is logged, and from which level", "a filter such as info or warn,chat_server=debug",
         default "info";

@@ -399,6 +399,7 @@ impl Reader<'_> {
             members_per_room: count(&keys::LIMIT_MEMBERS_PER_ROOM)?,
             invites_per_room: count(&keys::LIMIT_INVITES_PER_ROOM)?,
             sessions_per_user: count(&keys::LIMIT_SESSIONS_PER_USER)?,
+            webhooks_per_room: count(&keys::LIMIT_WEBHOOKS_PER_ROOM)?,
         })
     }
 
