@@ -156,7 +156,7 @@ async fn a_database_of_a_newer_version_is_refused() {
     store.close().await.expect("closes");
     let path = folder.path().join("chat.db");
     let mut newer = foreign_database(&path).await;
-    sqlx::query("INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, success, checksum, 0 FROM _sqlx_migrations")
+    sqlx::query("INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, success, checksum, 0 FROM _sqlx_migrations LIMIT 1")
         .execute(&mut newer)
         .await
         .expect("written");
