@@ -38,6 +38,8 @@
 //! | --- | --- | --- |
 //! | `sqlite` | the embedded database, and `service` | yes |
 //! | `postgres` | the production database, and `service` | no |
+//! | `kafka` | the event bus of production, and `service` | no |
+//! | `kafka-tls` | Kafka over TLS and with SCRAM, by the system's OpenSSL | no |
 //! | `service` | everything above `protocol`, and tokio | by `sqlite` |
 //! | `openapi` | schema derives on the wire types | no |
 //! | `testing` | the memory store, the contract suites, the faulty bus: for tests, never for production | no |

@@ -60,6 +60,54 @@ chat_core::accounts_contract!(postgres);
 chat_core::webhooks_contract!(postgres);
 chat_core::reopening_contract!(postgres);
 
+mod bus {
+    use chat_core::bus::{PostgresBus, contract};
+
+    use super::*;
+
+    /// Each node has connections of its own, as in processes of their own.
+    fn backend(store: &Postgres) -> contract::Backend {
+        let nodes = store.clone();
+        contract::Backend::new(Arc::new(store.clone()), move || {
+            Arc::new(PostgresBus::new(&nodes))
+        })
+    }
+
+    async fn postgres() -> contract::Backend {
+        let database = Server::shared().database(Some(template().await)).await;
+        backend(&connect(&database).await).keeping(database)
+    }
+
+    chat_core::bus_contract!(postgres);
+
+    mod away {
+        use super::*;
+
+        /// A server of its own, which is stopped.
+        async fn postgres() -> contract::Backend {
+            let server = Arc::new(Server::start());
+            let store = Postgres::connect(&server.url("postgres"))
+                .await
+                .expect("the server answers");
+            store.migrate().await.expect("the schema can be made");
+            let (stopped, resumed) = (Arc::clone(&server), Arc::clone(&server));
+            backend(&store)
+                .stopped_by(
+                    move || blocking(Arc::clone(&stopped), Server::stop),
+                    move || blocking(Arc::clone(&resumed), Server::resume),
+                )
+                .keeping(server)
+        }
+
+        async fn blocking(server: Arc<Server>, act: fn(&Server)) {
+            let done = tokio::task::spawn_blocking(move || act(&server));
+            done.await.expect("it is done");
+        }
+
+        chat_core::bus_outage_contract!(postgres);
+    }
+}
+
 fn ctx() -> CommitContext {
     CommitContext {
         at: Timestamp::from_millis(1_000),

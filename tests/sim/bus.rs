@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chat_core::bus::{BusError, EventBus, FaultyBus, Subscription};
+use chat_core::bus::{BusError, EventBus, FaultyBus, Hint, Interest, Subscription};
 use chat_core::model::{Event, RoomId, Seq};
 
 /// Events by their places.
@@ -73,7 +73,14 @@ impl EventBus for RecordingBus {
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.subscribe().await
+    async fn hint(&self, hint: Hint) -> Result<(), BusError> {
+        self.bus.hint(hint).await
+    }
+
+    async fn subscribe(
+        &self,
+        interest: Arc<dyn Interest>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        self.bus.subscribe(interest).await
     }
 }

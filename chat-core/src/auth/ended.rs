@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::model::{Clock, Timestamp};
@@ -18,6 +18,9 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 /// How far each reading goes back before the last one: a session's end is dated before its transaction commits, and by
 /// another node's clock.
 const OVERLAP: Duration = Duration::from_secs(10);
+
+/// However much it is hurried, it reads no more often.
+const READ_EVERY_AT_MOST: Duration = Duration::from_millis(20);
 
 /// A node that hasn't read for this long can't say who was signed out (contract: 5 s on all nodes).
 const STALE_AFTER: Duration = Duration::from_secs(5);
@@ -42,6 +45,10 @@ pub struct EndedSessions {
     /// When the last reading began that succeeded.
     read_at: Mutex<Option<Instant>>,
     current: watch::Sender<bool>,
+    /// Someone said that there is something to read.
+    hurried: Notify,
+    /// Sessions ended here, of which the other nodes aren't told yet.
+    ended_here: Notify,
 }
 
 #[derive(Default)]
@@ -60,6 +67,8 @@ impl EndedSessions {
             listeners: Mutex::default(),
             read_at: Mutex::default(),
             current: watch::Sender::new(false),
+            hurried: Notify::new(),
+            ended_here: Notify::new(),
         }
     }
 
@@ -81,8 +90,27 @@ impl EndedSessions {
             .push(Arc::new(listener));
     }
 
-    /// Notes sessions as ended, and tells the listeners of those that weren't known before.
+    /// Notes sessions that this node ended, and tells the listeners of those that weren't known before. The other nodes are
+    /// to be told.
     pub fn note(&self, sessions: impl IntoIterator<Item = EndedSession>) {
+        let mut sessions = sessions.into_iter().peekable();
+        if sessions.peek().is_some() {
+            self.learn(sessions);
+            self.ended_here.notify_one();
+        }
+    }
+
+    /// Has what ended elsewhere read now.
+    pub(crate) fn hurry(&self) {
+        self.hurried.notify_one();
+    }
+
+    /// Waits until this node ended sessions.
+    pub(crate) async fn ended_here(&self) {
+        self.ended_here.notified().await;
+    }
+
+    fn learn(&self, sessions: impl IntoIterator<Item = EndedSession>) {
         let new: Vec<EndedSession> = {
             let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
             sessions.into_iter().filter(|s| ended.insert(s)).collect()
@@ -186,7 +214,7 @@ pub async fn watch(store: Arc<dyn Store>, ended: Arc<EndedSessions>, clock: Arc<
         let now = clock.now();
         match in_time(&ended, store.ended_sessions(since)).await {
             Ok(sessions) => {
-                ended.note(sessions);
+                ended.learn(sessions);
                 ended.read_succeeded(began);
                 since = now.minus(OVERLAP);
             }
@@ -199,7 +227,11 @@ pub async fn watch(store: Arc<dyn Store>, ended: Arc<EndedSessions>, clock: Arc<
             }
         }
         ended.forget(ended.forget_before(now));
-        sleep_until(began + READ_EVERY).await;
+        tokio::select! {
+            biased;
+            () = sleep_until(began + READ_EVERY) => {}
+            () = ended.hurried.notified() => sleep_until(began + READ_EVERY_AT_MOST).await,
+        }
     }
 }
 
@@ -334,6 +366,17 @@ mod tests {
         assert!(node.ended.contains("9"));
         node.pass(20).await;
         assert_eq!(node.heard(), ["9"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_hurried_reads_at_once() {
+        let node = Node::start();
+        node.pass(3).await;
+        sleep(SECOND / 2).await;
+        node.end_elsewhere("9", node.clock.now()).await;
+        node.ended.hurry();
+        sleep(READ_EVERY_AT_MOST).await;
+        assert!(node.ended.contains("9"));
     }
 
     #[tokio::test(start_paused = true)]

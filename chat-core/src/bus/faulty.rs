@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BusError, EventBus, LocalBus, Subscription};
+use super::{BusError, EventBus, Health, Hint, Interest, LocalBus, Subscription};
 use crate::model::Event;
 use crate::random::Random;
 
@@ -53,13 +53,17 @@ impl FaultyBus {
     }
 }
 
+fn refused() -> BusError {
+    BusError::Unavailable("the simulated bus refused".into())
+}
+
 #[async_trait]
 impl EventBus for FaultyBus {
     async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
         let faults = self.faults();
         for event in events {
             if self.random.fraction() < faults.refused {
-                return Err(BusError::Unavailable("the simulated bus refused".into()));
+                return Err(refused());
             }
             if self.random.fraction() < faults.lost {
                 continue;
@@ -81,7 +85,29 @@ impl EventBus for FaultyBus {
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
-        self.bus.subscribe().await
+    async fn hint(&self, hint: Hint) -> Result<(), BusError> {
+        let faults = self.faults();
+        if self.random.fraction() < faults.refused {
+            return Err(refused());
+        }
+        if self.random.fraction() < faults.lost {
+            return Ok(());
+        }
+        self.bus.hint(hint).await
+    }
+
+    async fn subscribe(
+        &self,
+        interest: Arc<dyn Interest>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        self.bus.subscribe(interest).await
+    }
+
+    fn health(&self) -> Health {
+        if self.faults().refused < 1.0 {
+            Health::Up
+        } else {
+            Health::Down
+        }
     }
 }

@@ -1,17 +1,26 @@
 //! The bus of nodes that live in one process.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::{BusError, EventBus, Subscription};
+use super::{Batch, BusError, EventBus, Hint, Interest, News, Subscription};
 use crate::model::Event;
 
-/// Events that a slow subscriber may fall behind; what it misses then it fills from the store.
+/// Events that a slow subscriber may fall behind; what it misses then it reads from the store.
 const BACKLOG: usize = 4_096;
+
+#[derive(Clone, Debug)]
+enum Record {
+    Event(Event),
+    Hint(Hint),
+}
 
 /// Connects nodes of one process. Clones are the same bus.
 #[derive(Clone, Debug)]
-pub struct LocalBus(broadcast::Sender<Event>);
+pub struct LocalBus(broadcast::Sender<Record>);
 
 impl LocalBus {
     /// A bus without subscribers.
@@ -32,35 +41,74 @@ impl EventBus for LocalBus {
     async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
         for event in events {
             // Without subscribers there is nobody to tell.
-            let _ = self.0.send(event.clone());
+            let _ = self.0.send(Record::Event(event.clone()));
         }
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
-        Ok(Box::new(LocalSubscription(self.0.subscribe())))
+    async fn hint(&self, hint: Hint) -> Result<(), BusError> {
+        let _ = self.0.send(Record::Hint(hint));
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        interest: Arc<dyn Interest>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        let records = self.0.subscribe();
+        Ok(Box::new(LocalSubscription { records, interest }))
     }
 }
 
-#[derive(Debug)]
-struct LocalSubscription(broadcast::Receiver<Event>);
+struct LocalSubscription {
+    records: broadcast::Receiver<Record>,
+    interest: Arc<dyn Interest>,
+}
+
+impl fmt::Debug for LocalSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSubscription").finish_non_exhaustive()
+    }
+}
+
+impl Batch<'_> {
+    fn record(&mut self, record: Record) {
+        match record {
+            Record::Event(event) => self.event(event),
+            Record::Hint(hint) => self.news.push(News::Hint(hint)),
+        }
+    }
+}
 
 #[async_trait]
 impl Subscription for LocalSubscription {
-    async fn next(&mut self) -> Result<Vec<Event>, BusError> {
+    async fn next(&mut self) -> Result<Vec<News>, BusError> {
         loop {
-            match self.0.recv().await {
-                Ok(event) => {
-                    let mut events = vec![event];
-                    while let Ok(event) = self.0.try_recv() {
-                        events.push(event);
-                    }
-                    return Ok(events);
+            let mut batch = match self.records.recv().await {
+                Ok(record) => {
+                    let mut batch = Batch::new(self.interest.as_ref());
+                    batch.record(record);
+                    batch
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => return Ok(vec![News::Missed]),
                 Err(e @ broadcast::error::RecvError::Closed) => {
                     return Err(BusError::Unavailable(Box::new(e)));
                 }
+            };
+            loop {
+                match self.records.try_recv() {
+                    Ok(record) => batch.record(record),
+                    Err(broadcast::error::TryRecvError::Lagged(_)) => {
+                        batch.news.push(News::Missed);
+                    }
+                    Err(
+                        broadcast::error::TryRecvError::Empty
+                        | broadcast::error::TryRecvError::Closed,
+                    ) => break,
+                }
+            }
+            if !batch.news.is_empty() {
+                return Ok(batch.news);
             }
         }
     }

@@ -1,20 +1,32 @@
 //! The way events take from one node to the others.
 //!
 //! The bus is the fast way and the database the truth: a bus may lose, double, delay or swap events, and every reader runs
-//! them through the fan-out's order, which fills holes from the store. It must not invent any.
+//! them through the fan-out's order, which fills holes from the store. It must not invent any. Every bus passes one suite,
+//! `contract` (feature `testing`), and so can an embedder's own.
 
 #[cfg(feature = "testing")]
+pub mod contract;
+#[cfg(feature = "testing")]
 mod faulty;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod local;
+#[cfg(feature = "postgres")]
+mod postgres;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 #[cfg(feature = "testing")]
 pub use self::faulty::{BusFaults, FaultyBus};
 pub use self::local::LocalBus;
-use crate::model::Event;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresBus;
+use crate::model::{Event, RoomId, Seq};
+use crate::store::Joined;
 
 /// Why the bus couldn't be used. What was to be published stays in the outbox.
 #[derive(Debug, thiserror::Error)]
@@ -25,28 +37,152 @@ pub enum BusError {
     Unavailable(#[source] crate::store::BoxError),
 }
 
+/// How the bus is, as far as this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It was not reached yet.
+    Unknown,
+    /// It answered when it was last needed.
+    Up,
+    /// It didn't: events wait in the outbox, and reach other nodes' members through the database meanwhile.
+    Down,
+}
+
+/// Something that nodes are told beside events. It only hurries what they find in the database by themselves.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum Hint {
+    /// Sessions ended.
+    EndedSessions,
+    /// Jobs wait to be done.
+    Jobs,
+}
+
+/// What a node hears from the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// An event, whole.
+    Event(Event),
+    /// A room stands here by now: what came before it is to be read. From a bus that carries no content.
+    Head {
+        /// The room.
+        room_id: RoomId,
+        /// Where it stands.
+        seq: Seq,
+        /// This node published it, and most likely has it already.
+        own: bool,
+    },
+    /// Someone joined a room: from a bus that carries no content, before the [`News::Head`] that covers it.
+    Joined(Joined),
+    /// Something to look at in the database.
+    Hint(Hint),
+    /// News may be missing before this: the database has them.
+    Missed,
+}
+
+/// What of the bus concerns a node.
+pub trait Interest: Send + Sync {
+    /// Whether messages of this room do: somebody here is in it. What tells who is in a room comes in any case.
+    fn follows(&self, room: RoomId) -> bool;
+}
+
 /// Carries events between the nodes of a cluster.
 #[async_trait]
 pub trait EventBus: Send + Sync + fmt::Debug {
-    /// Publishes events in this order. When it returns, the bus has them: their outbox rows may go.
+    /// Sees that the bus is there, and makes on it what is needed. Called until it succeeds once, before all else.
+    ///
+    /// # Errors
+    /// The bus can't be reached, or lacks what it needs.
+    async fn reach(&self) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    /// Publishes events, which are committed, in this order. When it returns, the bus has them: their outbox rows may go.
     ///
     /// # Errors
     /// Some of them may be published all the same; they will be again.
     async fn publish(&self, events: &[Event]) -> Result<(), BusError>;
 
-    /// All that is published from now on, this node's own included.
+    /// Tells all nodes something, at best: what is lost, they find by themselves.
     ///
     /// # Errors
     /// The bus can't be reached.
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError>;
+    async fn hint(&self, hint: Hint) -> Result<(), BusError>;
+
+    /// All that is published from now on, this node's own included, but for messages that `interest` doesn't follow.
+    ///
+    /// # Errors
+    /// The bus can't be reached.
+    async fn subscribe(
+        &self,
+        interest: Arc<dyn Interest>,
+    ) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// How the bus is.
+    fn health(&self) -> Health {
+        Health::Up
+    }
 }
 
 /// What [`EventBus::subscribe`] gives.
 #[async_trait]
 pub trait Subscription: Send + fmt::Debug {
-    /// Waits for the next events. Dropping the future loses none.
+    /// Waits for the next news, at least one. Dropping the future loses none.
     ///
     /// # Errors
     /// The subscription is over; subscribe again.
-    async fn next(&mut self) -> Result<Vec<Event>, BusError>;
+    async fn next(&mut self) -> Result<Vec<News>, BusError>;
+}
+
+/// News that are handed on together, without what doesn't concern the node.
+struct Batch<'a> {
+    interest: &'a dyn Interest,
+    /// Rooms that someone may come into by this very batch.
+    changing: BTreeSet<RoomId>,
+    news: Vec<News>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(interest: &'a dyn Interest) -> Self {
+        Self {
+            interest,
+            changing: BTreeSet::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// Whether messages of this room are wanted.
+    fn follows(&self, room: RoomId) -> bool {
+        self.changing.contains(&room) || self.interest.follows(room)
+    }
+
+    fn event(&mut self, event: Event) {
+        let room = event.room_id();
+        if is_of_messages(&event) {
+            if !self.follows(room) {
+                return;
+            }
+        } else {
+            self.changing.insert(room);
+        }
+        self.news.push(News::Event(event));
+    }
+}
+
+/// Whether an event is about messages alone: it concerns those who are in the room, and nobody else.
+const fn is_of_messages(event: &Event) -> bool {
+    match event {
+        Event::MessageCreated(_)
+        | Event::MessageEdited(_)
+        | Event::MessageDeleted(_)
+        | Event::MessagesDeleted { .. } => true,
+        Event::MemberJoined { .. }
+        | Event::MemberChanged { .. }
+        | Event::MembersChanged { .. }
+        | Event::MemberLeft { .. }
+        | Event::RoomChanged { .. }
+        | Event::RoomDeleted { .. } => false,
+    }
 }

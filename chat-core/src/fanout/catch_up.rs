@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -84,11 +85,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Notes where rooms stand; with `tell`, whom to tell what.
+    /// Notes where rooms stand, and has those read that still are behind after `wait`; with `tell`, whom to tell what.
     pub(super) fn heads(
         &mut self,
         heads: &[Membership],
         tell: bool,
+        wait: Duration,
     ) -> Vec<(Arc<Connection>, Vec<Head>)> {
         let mut told: BTreeMap<u64, (Arc<Connection>, Vec<Head>)> = BTreeMap::new();
         for Membership { room_id, head: seq } in heads {
@@ -108,8 +110,7 @@ impl Pass<'_> {
                 }
             }
             if room.head > room.order.last() {
-                // Most often the deliveries are on their way: a moment later the room stands there by itself.
-                self.wants |= self.state.want(*room_id, Instant::now() + HEAD_WAIT);
+                self.wants |= self.state.want(*room_id, Instant::now() + wait);
             }
         }
         told.into_values().collect()

@@ -32,6 +32,7 @@ use self::pass::Pass;
 pub(crate) use self::segment::{Completes, CompletionBody};
 use self::state::State;
 pub(crate) use self::state::Want;
+use crate::bus::Interest;
 use crate::model::{Event, Room, RoomId, Seq, Timestamp, UserId};
 use crate::protocol::hub::{self, Head, target};
 use crate::protocol::rest::Changes;
@@ -270,13 +271,22 @@ impl Fanout {
     pub(crate) fn heads(&self, asked: &[RoomId], heads: &[Membership], tell: bool) {
         self.pass(|pass| {
             pass.missing(asked, heads);
-            for (connection, rooms) in pass.heads(heads, tell) {
+            // Most often the deliveries are on their way: a moment later the room stands there by itself.
+            for (connection, rooms) in pass.heads(heads, tell, HEAD_WAIT) {
                 let mut out = Vec::new();
                 connection
                     .wire()
                     .event(target::HEADS, &hub::Heads { rooms }, &mut out);
                 pass.push(&connection, out.into());
             }
+        });
+    }
+
+    /// What a bus without content says of a room's head: what is behind it is read, at once if another node wrote it.
+    pub(crate) fn head(&self, head: Membership, own: bool) {
+        let wait = if own { HOLE_WAIT } else { Duration::ZERO };
+        self.pass(|pass| {
+            pass.heads(&[head], false, wait);
         });
     }
 
@@ -334,6 +344,12 @@ impl Fanout {
     pub(crate) fn want_again(&self, want: Want) {
         self.lock().want_again(want, Instant::now() + HEAD_WAIT);
         self.wanted.notify_one();
+    }
+}
+
+impl Interest for Fanout {
+    fn follows(&self, room: RoomId) -> bool {
+        self.lock().rooms.contains_key(&room)
     }
 }
 

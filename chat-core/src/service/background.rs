@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 
 use super::writer::Writer;
@@ -13,6 +14,8 @@ use crate::store::{Reader, Store, SweepContext};
 
 /// Items that one page of a fill reads.
 const FILL_PAGE: i64 = 100;
+/// Rooms that are read at once.
+const FILLS: usize = 4;
 /// How often connections are told where their rooms stand.
 const HEADS_EVERY: Duration = Duration::from_secs(5);
 /// Users whose joins one statement reads.
@@ -30,10 +33,36 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// Rows that one step touches.
 const SWEEP_ROWS: i64 = 500;
 
+/// Has what is read from time to time read now: something may have been missed.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    heads: Notify,
+    joins: Notify,
+}
+
+impl Look {
+    /// Now.
+    pub(super) fn now(&self) {
+        self.heads.notify_one();
+        self.joins.notify_one();
+    }
+}
+
+/// Waits for the next turn, or until someone has it come now.
+async fn turn(hurried: &Notify) {
+    tokio::select! {
+        biased;
+        () = hurried.notified() => {}
+        () = tokio::time::sleep(HEADS_EVERY) => {}
+    }
+}
+
 /// Reads from the store what the fan-out wants; runs until dropped.
 pub(super) async fn fill(fanout: Arc<Fanout>, store: Arc<dyn Store>) {
+    let (fanout, store) = (&fanout, &store);
     loop {
-        for want in fanout.wants().await {
+        let wants = stream::iter(fanout.wants().await);
+        let read = wants.for_each_concurrent(FILLS, |want| async move {
             let read = match want {
                 Want::Changes(room, since) => store
                     .changes(Reader::Node, room, since, since, FILL_PAGE)
@@ -52,7 +81,8 @@ pub(super) async fn fill(fanout: Arc<Fanout>, store: Arc<dyn Store>) {
                 );
                 fanout.want_again(want);
             }
-        }
+        });
+        read.await;
     }
 }
 
@@ -60,9 +90,14 @@ pub(super) async fn fill(fanout: Arc<Fanout>, store: Arc<dyn Store>) {
 ///
 /// A lost event leaves a hole in a room that someone here is in, and `heads` finds it. A join to any other room leaves none.
 /// Joins are lost on the way from another node (`has_bus`), and by a COMMIT that went unanswered.
-pub(super) async fn lost_joins(fanout: Arc<Fanout>, store: Arc<dyn Store>, has_bus: bool) {
+pub(super) async fn lost_joins(
+    fanout: Arc<Fanout>,
+    store: Arc<dyn Store>,
+    look: Arc<Look>,
+    has_bus: bool,
+) {
     loop {
-        tokio::time::sleep(HEADS_EVERY).await;
+        turn(&look.joins).await;
         if !fanout.take_doubt() && !has_bus {
             continue;
         }
@@ -82,9 +117,9 @@ pub(super) async fn lost_joins(fanout: Arc<Fanout>, store: Arc<dyn Store>, has_b
 }
 
 /// Tells connections where their rooms stand, and finds this node's own holes; runs until dropped.
-pub(super) async fn heads(fanout: Arc<Fanout>, store: Arc<dyn Store>) {
+pub(super) async fn heads(fanout: Arc<Fanout>, store: Arc<dyn Store>, look: Arc<Look>) {
     loop {
-        tokio::time::sleep(HEADS_EVERY).await;
+        turn(&look.heads).await;
         let rooms: Vec<RoomId> = fanout.rooms();
         if rooms.is_empty() {
             continue;

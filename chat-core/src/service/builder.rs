@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::accounts::{AccountParts, AccountService};
+use super::background::Look;
 use super::rates::RateLimits;
 use super::relay::{Relay, Subscribed};
 use super::writer::{Parts, Writer, WriterStats};
@@ -243,10 +244,16 @@ impl ChatBuilder {
             tasks.spawn(lane);
         }
         tasks.spawn(background::fill(Arc::clone(&fanout), Arc::clone(&store)));
-        tasks.spawn(background::heads(Arc::clone(&fanout), Arc::clone(&store)));
+        let look = Arc::new(Look::default());
+        tasks.spawn(background::heads(
+            Arc::clone(&fanout),
+            Arc::clone(&store),
+            Arc::clone(&look),
+        ));
         tasks.spawn(background::lost_joins(
             Arc::clone(&fanout),
             Arc::clone(&store),
+            Arc::clone(&look),
             self.bus.is_some(),
         ));
         tasks.spawn(background::keep_alive(
@@ -266,22 +273,28 @@ impl ChatBuilder {
             self.retention,
             forget_after,
         ));
-        let subscribed = self.bus.map(|bus| {
+        let bus = self.bus;
+        let subscribed = bus.as_ref().map(|bus| {
             let (subscribed, state) = watch::channel(Subscribed::Trying);
             let relay = Relay {
                 node,
                 store: Arc::clone(&store),
-                bus,
+                bus: Arc::clone(bus),
                 fanout: Arc::clone(&fanout),
                 clock: Arc::clone(&clock),
+                ended: Arc::clone(&ended),
+                jobs: Arc::clone(&jobs),
+                look,
                 committed,
+                subscribed,
                 #[cfg(feature = "testing")]
                 fault: self.fault,
             };
             tasks.spawn(relay.clone().hold_lease());
             tasks.spawn(relay.clone().publish());
+            tasks.spawn(relay.clone().tell_ended());
             // Other nodes' events are read once it is subscribed: a connection that enters later misses none.
-            tasks.spawn(relay.subscribe(subscribed));
+            tasks.spawn(relay.subscribe());
             state
         });
 
@@ -313,6 +326,7 @@ impl ChatBuilder {
             queue_bytes: self.queue_bytes.unwrap_or(QUEUE_BYTES),
             #[cfg(feature = "testing")]
             fault: self.fault,
+            bus,
             tasks,
         })))
     }

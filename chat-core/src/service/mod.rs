@@ -37,6 +37,7 @@ use self::writer::Writer;
 pub use self::writer::WriterStats;
 use crate::auth::EndedSessions;
 use crate::auth::{AuthError, Authenticator, Caller, Identity};
+use crate::bus::{EventBus, Health};
 use crate::fanout::{Connection, End, Fanout, FanoutStats};
 use crate::model::{Clock, Timestamp, UserId};
 use crate::protocol::hub::ClosingReason;
@@ -82,6 +83,7 @@ struct Inner {
     queue_bytes: usize,
     #[cfg(feature = "testing")]
     fault: Option<Fault>,
+    bus: Option<Arc<dyn EventBus>>,
     /// The background work; it ends with the value.
     #[allow(dead_code)]
     tasks: JoinSet<()>,
@@ -278,6 +280,12 @@ impl Chat {
             return Err(Error::unavailable("the event bus was not reached yet"));
         }
         Ok(self.store().ping().await?)
+    }
+
+    /// How the bus is; `None` where this node is alone.
+    #[must_use]
+    pub fn bus_health(&self) -> Option<Health> {
+        self.0.bus.as_ref().map(|bus| bus.health())
     }
 
     /// Whether the server is on its way out: new connections are to be refused.

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::bus::EventBus;
+use super::background::Look;
+use crate::auth::EndedSessions;
+use crate::bus::{BusError, EventBus, Hint, Interest, News, Subscription};
 use crate::fanout::{Delivery, Fanout};
 use crate::model::{Clock, Event};
-use crate::store::{NodeId, Store, StoreError};
+use crate::store::{Membership, NodeId, Store, StoreError};
 
 /// How long a lease holds.
 const LEASE: Duration = Duration::from_secs(3);
@@ -45,8 +47,12 @@ pub(super) struct Relay {
     pub(super) bus: Arc<dyn EventBus>,
     pub(super) fanout: Arc<Fanout>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) ended: Arc<EndedSessions>,
+    pub(super) jobs: Arc<Notify>,
+    pub(super) look: Arc<Look>,
     /// Woken by the writer after each commit.
     pub(super) committed: Arc<Notify>,
+    pub(super) subscribed: watch::Sender<Subscribed>,
     #[cfg(feature = "testing")]
     pub(super) fault: Option<super::Fault>,
 }
@@ -55,6 +61,9 @@ impl Relay {
     /// Publishes what this node has in the outbox; runs until dropped.
     pub(super) async fn publish(self) {
         let mut backoff = BACKOFF;
+        // It is reached with the subscription.
+        let mut subscribed = self.subscribed.subscribe();
+        let _ = subscribed.wait_for(|s| *s == Subscribed::Yes).await;
         let mut highest = 0;
         loop {
             let published = match self.publish_some(&mut highest).await {
@@ -123,21 +132,43 @@ impl Relay {
         Ok(())
     }
 
+    /// Begins to read what other nodes publish; until then nothing of the bus is used.
+    async fn begin(&self) -> Result<Box<dyn Subscription>, BusError> {
+        let before = *self.subscribed.borrow();
+        if before != Subscribed::Yes {
+            self.bus.reach().await?;
+        }
+        let interest = Arc::clone(&self.fanout) as Arc<dyn Interest>;
+        let subscription = self.bus.subscribe(interest).await?;
+        if before != Subscribed::Trying {
+            // Whoever entered before it may have missed something.
+            self.look.now();
+            self.ended.hurry();
+        }
+        self.subscribed.send_replace(Subscribed::Yes);
+        Ok(subscription)
+    }
+
     /// Delivers what other nodes publish; runs until dropped.
-    pub(super) async fn subscribe(self, state: watch::Sender<Subscribed>) {
+    pub(super) async fn subscribe(self) {
         let mut backoff = BACKOFF;
         loop {
-            match self.bus.subscribe().await {
+            match self.begin().await {
                 Ok(mut subscription) => {
-                    state.send_replace(Subscribed::Yes);
                     backoff = BACKOFF;
-                    while let Ok(events) = subscription.next().await {
-                        self.fanout.deliver(events.into_iter().map(remote));
-                    }
-                    tracing::warn!("the event bus ended the subscription: subscribing again");
+                    let over = loop {
+                        match subscription.next().await {
+                            Ok(news) => self.take(news),
+                            Err(e) => break e,
+                        }
+                    };
+                    tracing::warn!(
+                        error = &over as &dyn std::error::Error,
+                        "the event bus ended the subscription: subscribing again"
+                    );
                 }
                 Err(e) => {
-                    state.send_if_modified(|state| {
+                    self.subscribed.send_if_modified(|state| {
                         let first = *state == Subscribed::Trying;
                         if first {
                             *state = Subscribed::Failed;
@@ -152,6 +183,50 @@ impl Relay {
             }
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Takes news in their order; events that follow one another are one batch.
+    fn take(&self, news: Vec<News>) {
+        let mut events = Vec::new();
+        for news in news {
+            if let News::Event(event) = news {
+                events.push(remote(event));
+                continue;
+            }
+            if !events.is_empty() {
+                self.fanout.deliver(std::mem::take(&mut events));
+            }
+            match news {
+                News::Event(_) => {}
+                News::Head { room_id, seq, own } => {
+                    self.fanout.head(Membership { room_id, head: seq }, own);
+                }
+                News::Joined(joined) => self.fanout.heal_joins(&[joined]),
+                News::Hint(Hint::EndedSessions) => self.ended.hurry(),
+                News::Hint(Hint::Jobs) => self.jobs.notify_one(),
+                News::Missed => {
+                    self.look.now();
+                    self.ended.hurry();
+                }
+            }
+        }
+        if !events.is_empty() {
+            self.fanout.deliver(events);
+        }
+    }
+
+    /// Tells the other nodes when sessions ended here; runs until dropped.
+    pub(super) async fn tell_ended(self) {
+        loop {
+            self.ended.ended_here().await;
+            if let Err(e) = self.bus.hint(Hint::EndedSessions).await {
+                // Each node looks every second by itself.
+                tracing::debug!(
+                    error = &e as &dyn std::error::Error,
+                    "the other nodes aren't told that sessions ended"
+                );
+            }
         }
     }
 }

@@ -30,10 +30,10 @@ use async_trait::async_trait;
 
 pub use self::open::OpenError;
 use super::{
-    Accounts, Attempt, Backlog, Change, Claim, ClaimId, Claimed, CommitContext, Committed,
-    Credentials, EndedSession, Job, Joined, Membership, NewAccount, NewSession, NewWebhook, NodeId,
-    Position, Reader, Refusal, Rotated, Rotation, Store, StoreError, SweepContext, TokenHash,
-    UserRefusal, WebhookOwner, WebhookSweep, Webhooks,
+    Accounts, Attempt, Backlog, BoxError, Change, Claim, ClaimId, Claimed, CommitContext,
+    Committed, Credentials, EndedSession, Job, Joined, Membership, NewAccount, NewSession,
+    NewWebhook, NodeId, Position, Reader, Refusal, Rotated, Rotation, Store, StoreError,
+    SweepContext, TokenHash, UserRefusal, WebhookOwner, WebhookSweep, Webhooks,
 };
 use crate::model::{
     Delivery, DeliveryId, Event, Invite, InviteId, Member, Message, MessageId, Room, RoomId, Seq,
@@ -79,6 +79,16 @@ impl Postgres {
     /// It hasn't, or it didn't answer: [`Unavailable`](StoreError::Unavailable).
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         open::check_schema(&self.0).await
+    }
+
+    /// How its database is connected to.
+    pub(crate) fn connect_options(&self) -> sqlx::postgres::PgConnectOptions {
+        self.0.options().clone()
+    }
+
+    /// A connection beside the store's own.
+    pub(crate) async fn connection(&self) -> Result<sqlx::postgres::PgConnection, BoxError> {
+        Ok(database::connect(self.0.options()).await?)
     }
 
     /// Closes the connections, once writes under way are done; later calls, of any clone, are

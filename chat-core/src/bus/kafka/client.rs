@@ -1,0 +1,123 @@
+//! librdkafka's clients: what they report, and how they go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::FutureProducer;
+use rdkafka::statistics::Statistics;
+
+use super::settings::{KafkaSettings, SettingsError};
+use crate::bus::Health;
+
+/// A [`Health`] that all clients of a bus set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedHealth(Arc<AtomicU8>);
+
+const UNKNOWN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+
+impl SharedHealth {
+    pub(super) fn get(&self) -> Health {
+        match self.0.load(Ordering::Relaxed) {
+            UNKNOWN => Health::Unknown,
+            UP => Health::Up,
+            _ => Health::Down,
+        }
+    }
+
+    pub(super) fn is_up(&self) {
+        if self.0.swap(UP, Ordering::Relaxed) == DOWN {
+            tracing::info!("Kafka answers again");
+        }
+    }
+
+    fn is_down(&self, reason: &str) {
+        if self.0.swap(DOWN, Ordering::Relaxed) != DOWN {
+            tracing::warn!(reason, "Kafka can't be reached: events wait in the outbox");
+        }
+    }
+}
+
+/// Takes what librdkafka reports.
+#[derive(Debug)]
+pub(super) struct Context(SharedHealth);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, "librdkafka: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(facility, "librdkafka: {message}");
+            }
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if self.0.get() == Health::Down && statistics.brokers.values().any(|b| b.state == "UP") {
+            self.0.is_up();
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.0.is_down(reason);
+        } else {
+            // It goes on by itself: one broker's connection, most often.
+            tracing::debug!(%error, reason, "librdkafka");
+        }
+    }
+}
+
+impl ConsumerContext for Context {}
+
+pub(super) fn producer(
+    settings: &KafkaSettings,
+    health: &SharedHealth,
+) -> Result<Apart<FutureProducer<Context>>, SettingsError> {
+    let context = Context(health.clone());
+    let producer = FutureProducer::from_config_and_context(&settings.producing(), context)?;
+    Ok(Apart::new(producer))
+}
+
+pub(super) fn reader(
+    settings: &KafkaSettings,
+    health: &SharedHealth,
+) -> Result<Apart<StreamConsumer<Context>>, SettingsError> {
+    let context = Context(health.clone());
+    let consumer = StreamConsumer::from_config_and_context(&settings.reading(), context)?;
+    Ok(Apart::new(consumer))
+}
+
+pub(super) fn context(health: &SharedHealth) -> Context {
+    Context(health.clone())
+}
+
+/// A client, which is dropped on a thread of its own: librdkafka waits for its threads and brokers then.
+pub(super) struct Apart<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Apart<T> {
+    pub(super) const fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+
+    #[allow(clippy::expect_used)] // it is there until it is dropped
+    pub(super) fn get(&self) -> &T {
+        self.0.as_ref().expect("a client that isn't dropped")
+    }
+}
+
+impl<T: Send + 'static> Drop for Apart<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        std::thread::spawn(move || drop(client));
+    }
+}
