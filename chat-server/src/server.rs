@@ -1,8 +1,10 @@
 //! The server as a whole.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::fanout::Connection;
 use chat_core::service::Chat;
 use tokio::time::Instant;
 
@@ -14,6 +16,8 @@ use crate::telemetry;
 
 /// How often the metrics put their samples in order.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How often a draining server looks whether new requests are still needed.
+const FETCHED: Duration = Duration::from_millis(50);
 /// Connections held at once on the admin port.
 const ADMIN_CONNECTIONS: usize = 256;
 
@@ -89,8 +93,8 @@ impl Server {
         format!("{scheme}://{}", self.local_addr())
     }
 
-    /// Serves until `shutdown`, then drains: accepts no more, tells connections to go, lets end what was begun, and cuts
-    /// what is left when the drain's time is over.
+    /// Serves until `shutdown`, then drains: tells connections to go, accepts no more once none of them needs requests of its
+    /// own to hear it, lets end what was begun, and cuts what is left when the drain's time is over.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             config,
@@ -123,7 +127,7 @@ impl Server {
         let end = Instant::now() + config.drain;
         // The goodbyes are spread over most of the time; the rest is for those who got theirs last.
         let goodbyes = chat.drain(config.drain.mul_f64(0.8));
-        let drained = async { tokio::join!(goodbyes, public.finish()) };
+        let drained = async { tokio::join!(goodbyes, public.finish(fetched(&chat))) };
         if tokio::time::timeout_at(end, drained).await.is_err() {
             tracing::warn!("what is left is cut: the drain's time is over");
         }
@@ -138,6 +142,14 @@ impl Server {
             tracing::warn!("the database was not closed in order: {e}");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Waits until no client needs new requests to hear that its connection ends: polls, and what is posted beside events.
+async fn fetched(chat: &Chat) {
+    let needs_requests = |c: &Arc<Connection>| !c.wire().framing.is_web_socket();
+    while chat.fanout().connections().iter().any(needs_requests) {
+        tokio::time::sleep(FETCHED).await;
     }
 }
 

@@ -10,7 +10,7 @@ mod server;
 
 pub use binary::chat;
 pub use gateway::Gateway;
-pub use hub::{Completion, Hub, WITHIN, framed, packed_of, text_of};
+pub use hub::{Completion, Hub, Over, WITHIN, framed, packed_of, text_of};
 pub use people::{PASSWORD, Person};
 pub use rest::{Answer, Api};
 pub use server::{Ended, Server, ServerBuilder};

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::frame::Wire;
+use super::frame::{Framing, Wire};
 use crate::auth::Caller;
 use crate::model::{Timestamp, UserId};
 use crate::protocol::hub::{Closing, ClosingReason, target};
@@ -28,6 +28,8 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer's own close is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a poll that fetches the last records is waited for.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection goes on after its access token has run out.
 const TOKEN_GRACE: Duration = Duration::from_secs(30);
 /// Slices of one vectored write.
@@ -261,6 +263,17 @@ impl Connection {
         }
     }
 
+    /// A session that it had before its present one is over.
+    pub(super) fn forget_session(&self, session: &str) {
+        self.authority().sessions.retain(|s| s != session);
+    }
+
+    /// Whether its authority goes on after `now`: it was renewed, if the token that a request brings has run out.
+    #[must_use]
+    pub fn outlives(&self, now: Timestamp) -> bool {
+        self.authority().expires_at.is_none_or(|at| at > now)
+    }
+
     // ---- what goes out ----
 
     /// Queues whole framed records and flushes at once: for what a session itself answers.
@@ -354,7 +367,11 @@ impl Connection {
         out.bytes += bytes.len();
         out.queue.push_back(bytes.into());
         out.phase = Phase::Closing;
-        out.close_by = Some(Instant::now() + CLOSE_TIMEOUT);
+        let patience = match framing {
+            Framing::LongPolling => FETCH_TIMEOUT,
+            _ => CLOSE_TIMEOUT,
+        };
+        out.close_by = Some(Instant::now() + patience);
         self.wake.notify_one();
     }
 
@@ -426,25 +443,49 @@ impl Connection {
         }
     }
 
-    /// Takes all that waits, for a transport without [`DirectWrite`]; [`Connection::written`] tells when it is out.
-    pub fn take(&self, chunks: &mut Vec<Bytes>) {
+    /// Takes all that waits, for a transport without [`DirectWrite`]; [`Connection::written`] tells when it is out. Answers
+    /// whether nothing waits and nothing more will come.
+    #[must_use]
+    pub fn take(&self, chunks: &mut Vec<Bytes>) -> bool {
         let mut out = self.lock();
-        if out.phase != Phase::Entering && !out.writing {
-            out.writing = !out.queue.is_empty();
-            if out.writing {
-                out.blocked_since = Some(Instant::now());
-            }
-            chunks.extend(out.queue.drain(..));
+        if out.phase == Phase::Entering || out.writing {
+            return false;
         }
+        if out.queue.is_empty() {
+            return matches!(out.phase, Phase::Closing | Phase::Closed);
+        }
+        out.writing = true;
+        out.blocked_since = Some(Instant::now());
+        chunks.extend(out.queue.drain(..));
+        false
     }
 
-    /// The bytes that [`Connection::take`] gave are written.
-    pub fn written(&self, bytes: usize) {
+    /// The bytes that [`Connection::take`] gave are written; whether they were the last.
+    pub fn written(&self, bytes: usize) -> bool {
         let mut out = self.lock();
         out.bytes = out.bytes.saturating_sub(bytes);
         out.writing = false;
         out.blocked_since = None;
         self.tell_drained(&mut out);
+        if !out.queue.is_empty() {
+            // What was queued meanwhile woke nobody.
+            self.queued.notify_one();
+        }
+        out.phase == Phase::Closing && out.queue.is_empty()
+    }
+
+    /// What [`Connection::take`] gave was not written: it is the next to be taken, unless the queue was dropped meanwhile.
+    pub fn put_back(&self, chunks: Vec<Bytes>) {
+        let mut out = self.lock();
+        out.writing = false;
+        out.blocked_since = None;
+        if out.phase == Phase::Closed {
+            return;
+        }
+        for chunk in chunks.into_iter().rev() {
+            out.queue.push_front(chunk);
+        }
+        self.queued.notify_one();
     }
 
     /// Wakes who waits for room in the queue: hardly ever someone, and each look at the waiters costs a lock.
@@ -513,6 +554,7 @@ impl Connection {
     /// The socket is gone: nothing is taken any more.
     pub fn shut(&self) {
         self.lock().shut();
+        self.wake.notify_one();
         self.queued.notify_one();
         self.drained.notify_waiters();
     }
@@ -557,14 +599,15 @@ impl Connection {
                 if out.close_by.is_some_and(|by| by <= now) {
                     drop(out);
                     self.shut();
-                    self.wake.notify_one();
                 }
                 return;
             }
             Phase::Open => {}
         }
-        let silent =
-            out.heard.is_some_and(|at| now - at >= CLIENT_TIMEOUT) && self.calls_in_flight() == 0;
+        let is_kept_alive = self.wire.framing.is_kept_alive();
+        let silent = is_kept_alive
+            && out.heard.is_some_and(|at| now - at >= CLIENT_TIMEOUT)
+            && self.calls_in_flight() == 0;
         let stuck = out.blocked_since.is_some_and(|at| now - at >= SEND_TIMEOUT);
         let end = if stuck {
             out.drop_queue();
@@ -579,7 +622,8 @@ impl Connection {
         if let Some(end) = end {
             drop(out);
             self.close(end);
-        } else if now - out.last_ping >= PING_EVERY && out.blocked_since.is_none() {
+        } else if is_kept_alive && now - out.last_ping >= PING_EVERY && out.blocked_since.is_none()
+        {
             out.last_ping = now;
             drop(out);
             self.send(ping.clone());

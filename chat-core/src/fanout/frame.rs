@@ -74,6 +74,10 @@ pub enum Framing {
     WebSocketText,
     /// The same in binary messages.
     WebSocketBinary,
+    /// One Server-Sent Event a record: text alone.
+    ServerSentEvents,
+    /// Nothing: records follow each other in the answers to polls.
+    LongPolling,
 }
 
 /// The longest header of an unmasked frame.
@@ -95,21 +99,38 @@ impl Framing {
         }
     }
 
+    /// Whether silence means something: Pings go out, and a client that has pinged is to go on. Polls have times of their
+    /// own (signalr.md, section 9).
+    #[must_use]
+    pub const fn is_kept_alive(self) -> bool {
+        !matches!(self, Self::LongPolling)
+    }
+
+    /// Whether it is one WebSocket: else requests come beside what goes out, over other sockets perhaps.
+    #[must_use]
+    pub const fn is_web_socket(self) -> bool {
+        matches!(self, Self::WebSocketText | Self::WebSocketBinary)
+    }
+
     /// Appends one framed record to `out`; `write` appends the record itself.
     pub fn frame(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         match self {
             Self::WebSocketText => message(FIN_TEXT, out, write),
             Self::WebSocketBinary => message(FIN_BINARY, out, write),
+            Self::ServerSentEvents => server_sent_event(out, write),
+            Self::LongPolling => write(out),
         }
     }
 
-    /// Appends what ends the transport itself, after the last record: a close frame with this code.
+    /// Appends what ends the transport itself, after the last record: on WebSockets a close frame with this code.
     pub fn end(self, out: &mut Vec<u8>, code: u16) {
         match self {
             Self::WebSocketText | Self::WebSocketBinary => {
                 out.extend_from_slice(&[FIN_CLOSE, 2]);
                 out.extend_from_slice(&code.to_be_bytes());
             }
+            // The answer's own end.
+            Self::ServerSentEvents | Self::LongPolling => {}
         }
     }
 }
@@ -128,6 +149,31 @@ fn message(first: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     } else {
         out.splice(start..start + RESERVED, header[..n].iter().copied());
     }
+}
+
+/// What each line of an event begins with. Other fields than this one are errors to some clients.
+const EVENT_DATA: &[u8] = b"data: ";
+/// What ends a line of an event.
+const EVENT_LINE: &[u8] = b"\r\n";
+
+/// Appends an event (HTML, section 9.2.6) whose data is what `write` appends. A line break in it begins another line of data, and
+/// loses its carriage return; JSON as we write it has none.
+fn server_sent_event(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(EVENT_DATA);
+    let start = out.len();
+    write(out);
+    if memchr::memchr(b'\n', &out[start..]).is_some() {
+        let data = out.split_off(start);
+        for (n, line) in data.split(|byte| *byte == b'\n').enumerate() {
+            if n > 0 {
+                out.extend_from_slice(EVENT_LINE);
+                out.extend_from_slice(EVENT_DATA);
+            }
+            out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        }
+    }
+    out.extend_from_slice(EVENT_LINE);
+    out.extend_from_slice(EVENT_LINE);
 }
 
 /// The header of an unmasked frame, and its length.
@@ -178,5 +224,36 @@ mod tests {
                 assert_eq!(message.len(), length);
             }
         }
+    }
+
+    #[test]
+    fn an_event_is_lines_of_data_alone() {
+        let event = |data: &str| {
+            let mut out = b"before".to_vec();
+            Framing::ServerSentEvents.frame(&mut out, |out| out.extend_from_slice(data.as_bytes()));
+            String::from_utf8(out[6..].to_vec()).expect("text")
+        };
+        for (data, expected) in [
+            ("{\"type\":6}\u{1e}", "data: {\"type\":6}\u{1e}\r\n\r\n"),
+            ("a\nb", "data: a\r\ndata: b\r\n\r\n"),
+            ("a\r\nb", "data: a\r\ndata: b\r\n\r\n"),
+            ("a\n\nb\n", "data: a\r\ndata: \r\ndata: b\r\ndata: \r\n\r\n"),
+            ("", "data: \r\n\r\n"),
+        ] {
+            assert_eq!(event(data), expected, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_poll_has_nothing_around_records_and_only_a_websocket_an_end() {
+        let mut out = Vec::new();
+        Framing::LongPolling.frame(&mut out, |out| out.extend_from_slice(b"\x02\x91\x06"));
+        Framing::LongPolling.end(&mut out, 1000);
+        assert_eq!(out, b"\x02\x91\x06");
+        out.clear();
+        Framing::ServerSentEvents.end(&mut out, 1000);
+        assert_eq!(out, b"");
+        Framing::WebSocketText.end(&mut out, 1000);
+        assert_eq!(out, [0x88, 2, 0x03, 0xe8]);
     }
 }

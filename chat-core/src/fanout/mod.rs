@@ -221,11 +221,13 @@ impl Fanout {
         self.lock().connections()
     }
 
-    /// Closes the connections that live by this session.
+    /// Closes the connections that live by this session, and lets those that moved on from it take its tokens no more.
     pub(crate) fn close_session(&self, session: &str) {
         for connection in self.connections() {
             if connection.lives_by(session) {
                 connection.close(End::Closing(hub::ClosingReason::SessionEnded));
+            } else {
+                connection.forget_session(session);
             }
         }
     }

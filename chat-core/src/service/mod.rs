@@ -179,6 +179,12 @@ impl Chat {
         })
     }
 
+    /// Whether this session is known to be over. Those whose tokens have all run out are forgotten.
+    #[must_use]
+    pub fn is_session_ended(&self, session: &str) -> bool {
+        self.0.ended.contains(session)
+    }
+
     // ---- connections ----
 
     /// The rooms and connections of this node.

@@ -40,7 +40,8 @@ pub use self::problem::PROBLEM_JSON;
 use self::web::WebRoot;
 pub(crate) use self::web::check as check_web_root;
 use crate::config::{Network, Role, Roles};
-use crate::{hub, openapi};
+use crate::hub::{self, HubOptions};
+use crate::openapi;
 
 /// How the calls are served: what [`router`](crate::router) has defaults for.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ pub struct HttpOptions {
     pub request_timeout: Duration,
     /// A folder of static files that answers where no call does; default: none.
     pub web_root: Option<PathBuf>,
+    /// The times and bounds of the hub's connections.
+    pub hub: HubOptions,
 }
 
 impl Default for HttpOptions {
@@ -65,6 +68,7 @@ impl Default for HttpOptions {
             trusted_proxies: Vec::new(),
             request_timeout: Duration::from_secs(30),
             web_root: None,
+            hub: HubOptions::default(),
         }
     }
 }
@@ -79,6 +83,7 @@ impl HttpOptions {
             trusted_proxies: network.trusted_proxies.clone(),
             request_timeout: network.request_timeout,
             web_root: network.web_root.clone(),
+            hub: HubOptions::default(),
         }
     }
 }
@@ -139,7 +144,7 @@ pub(crate) fn public(chat: &Chat, options: &HttpOptions, has_operations: bool) -
         app = app.layer(cors);
     }
     if has_hub {
-        app = app.merge(hub::routes(chat, &options.origins));
+        app = app.merge(hub::routes(chat, &options.origins, &options.hub));
     }
     let proxies = TrustedProxies::from(&options.trusted_proxies[..]);
     app.layer(middleware::from_fn(observe::observe))

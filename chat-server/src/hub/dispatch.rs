@@ -59,6 +59,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whose calls it runs.
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Does what a message asks for. Failures go to the caller, not up.
     pub(super) async fn dispatch(&mut self, message: HubMessage<'_>) {
         self.connection.heard(matches!(message, HubMessage::Ping));

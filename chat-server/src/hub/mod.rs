@@ -1,64 +1,92 @@
 //! The hub: SignalR's endpoints, and the sessions behind them (`signalr.md` of the contract).
 //!
-//! `routes` answers negotiation and opens connections; [`serve`] runs one over any stream. Refusals on hub paths are
-//! `text/plain`, one line `<code>: <detail>`.
+//! `routes` answers negotiation and takes requests to the hub: `transport` decides what each leads to, `registry` knows the
+//! connections. A session runs over a WebSocket (`websocket`; [`serve`] runs one over any stream) or over requests of their own
+//! (`carried`, by a `channel`). Refusals on hub paths are `text/plain`, one line `<code>: <detail>`.
 
+mod answers;
+mod carried;
+mod channel;
+mod cors;
 mod dispatch;
+mod inbox;
+mod options;
 mod refusal;
 mod registry;
+mod request;
 mod session;
 mod socket;
 mod token;
+mod transport;
+mod websocket;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use chat_core::auth::Caller;
 use chat_core::protocol::signalr::negotiate::{
     NegotiateRequest, NegotiateResponse, Offer, Transport,
 };
 use chat_core::protocol::{ErrorCode, paths};
 use chat_core::service::{Chat, Error};
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, ORIGIN,
-    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, VARY,
-};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt as _;
 use tokio::sync::OnceCell;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio::time::sleep;
 
+use self::carried::Outlet;
+use self::channel::{Channel, Fingerprint};
+pub use self::options::HubOptions;
 use self::refusal::Refusal;
-use self::registry::{Registry, Standing};
-pub use self::session::{Ids, serve};
-use self::token::TokenKey;
+use self::registry::{Granted, Place, Registry};
+pub use self::session::Ids;
+use self::session::Opening;
+use self::token::{Claims, TokenKey};
+use self::transport::Ask;
+pub use self::websocket::serve;
 use crate::http::Origins;
 use crate::serve::{ConnectionPermit, upgrade};
 
 /// The name of the secret that signs connection tokens, shared by all nodes.
 const TOKEN_SECRET: &str = "connection-token";
+/// The ways to connect, in the order in which clients try them.
+const TRANSPORTS: [Transport; 3] = [
+    Transport::WebSockets,
+    Transport::ServerSentEvents,
+    Transport::LongPolling,
+];
 
 /// What the hub's routes share.
 #[derive(Clone, Debug)]
 struct Hub {
     chat: Chat,
     origins: Origins,
+    options: HubOptions,
     registry: Registry,
     key: Arc<OnceCell<TokenKey>>,
 }
 
+/// Who asks, with which token.
+#[derive(Debug)]
+struct Asker {
+    caller: Caller,
+    token: Option<Fingerprint>,
+}
+
 /// The routes of the hub.
-pub(crate) fn routes(chat: &Chat, origins: &Origins) -> Router {
+pub(crate) fn routes(chat: &Chat, origins: &Origins, options: &HubOptions) -> Router {
     let hub = Hub {
         chat: chat.clone(),
         origins: origins.clone(),
-        registry: Registry::default(),
+        options: options.clone(),
+        registry: Registry::new(options.channels),
         key: Arc::default(),
     };
     let endpoint: MethodRouter<Hub> = any(connection);
@@ -70,101 +98,199 @@ pub(crate) fn routes(chat: &Chat, origins: &Origins) -> Router {
 
 async fn negotiation(State(hub): State<Hub>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    hub.answer(&parts, &[Method::POST], async {
-        let caller = hub.authenticate(&parts).await?;
-        hub.negotiate(&parts, &caller).await
-    })
-    .await
+    let answer = async {
+        let asker = hub.authenticate(&parts, None).await?;
+        hub.negotiate(&parts, &asker.caller).await
+    };
+    cors::answer(&hub.origins, &parts, &[Method::POST], answer).await
 }
 
 async fn connection(State(hub): State<Hub>, mut request: Request) -> Response {
     let upgraded = hyper::upgrade::on(&mut request);
-    let (parts, _) = request.into_parts();
-    hub.answer(
-        &parts,
-        &[Method::GET, Method::POST, Method::DELETE],
-        async {
-            let caller = hub.authenticate(&parts).await?;
-            if parts.method == Method::GET && is_upgrade(&parts) {
-                hub.upgrade(&parts, caller, upgraded).await
-            } else {
-                Err(hub.refuse_plain(&parts, &caller).await?)
-            }
-        },
-    )
-    .await
+    let (parts, body) = request.into_parts();
+    let methods = [Method::GET, Method::POST, Method::DELETE];
+    let answer = hub.connection(&parts, upgraded, body);
+    cors::answer(&hub.origins, &parts, &methods, answer).await
 }
 
 impl Hub {
-    /// Answers a request of a hub path: preflights, foreign origins and wrong methods first, and CORS on everything.
-    async fn answer(
+    /// Answers a request to the hub itself.
+    async fn connection(
         &self,
         parts: &Parts,
-        methods: &[Method],
-        answer: impl Future<Output = Result<Response, Refusal>>,
-    ) -> Response {
-        let origin = parts.headers.get(ORIGIN);
-        let allowed = origin.is_none_or(|o| is_own(o, parts) || self.origins.allow(o));
-        let mut response = if parts.method == Method::OPTIONS && origin.is_some() {
-            StatusCode::NO_CONTENT.into_response()
-        } else if !allowed {
-            Refusal::new(ErrorCode::Forbidden, "this web origin may not connect").into_response()
-        } else if !methods.contains(&parts.method) {
-            let mut response =
-                Refusal::new(ErrorCode::MethodNotAllowed, "use another method").into_response();
-            let allow = methods
-                .iter()
-                .map(Method::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
-            if let Ok(allow) = HeaderValue::from_str(&allow) {
-                response.headers_mut().insert(ALLOW, allow);
-            }
-            response
-        } else {
-            answer.await.unwrap_or_else(IntoResponse::into_response)
+        upgraded: hyper::upgrade::OnUpgrade,
+        body: Body,
+    ) -> Result<Response, Refusal> {
+        let id = request::connection_token(parts);
+        let asker = self.authenticate(parts, id.as_deref()).await?;
+        let ask = request::ask(parts);
+        let accept = match ask {
+            Ask::Upgrade => Some(request::accept_key(parts).ok_or(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "this is no valid WebSocket upgrade (RFC 6455, version 13)",
+            ))?),
+            _ => None,
         };
-        if let Some(origin) = origin {
-            let headers = response.headers_mut();
-            headers.insert(VARY, HeaderValue::from_static("Origin"));
-            if allowed {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-                headers.insert(
-                    ACCESS_CONTROL_ALLOW_CREDENTIALS,
-                    HeaderValue::from_static("true"),
-                );
-                if parts.method == Method::OPTIONS {
-                    headers.insert(
-                        ACCESS_CONTROL_ALLOW_METHODS,
-                        HeaderValue::from_static("GET, POST, DELETE"),
-                    );
-                    headers.insert(
-                        ACCESS_CONTROL_ALLOW_HEADERS,
-                        HeaderValue::from_static(
-                            "authorization, content-type, x-requested-with, x-signalr-user-agent",
-                        ),
-                    );
-                }
+        let Some(id) = id else {
+            let Some(accept) = accept else {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidRequest,
+                    "a connection id is required",
+                ));
+            };
+            if self.chat.is_draining() {
+                return Err(draining().into());
             }
-        }
-        response
+            let mut random = [0; 16];
+            self.chat.fill_random(&mut random);
+            let opening = self.opening(asker.caller, token::public_id(random), None);
+            return Ok(upgrade(parts, &accept, opening, upgraded));
+        };
+        let claims = self.claims(&id).await?.ok_or_else(Refusal::no_connection)?;
+        let granted = self.registry.ask(
+            &claims,
+            ask,
+            &asker.caller,
+            self.chat.now(),
+            self.chat.is_draining(),
+        )?;
+        self.carry(granted, claims, asker, body, |opening| {
+            upgrade(parts, &accept.unwrap_or_default(), opening, upgraded)
+        })
+        .await
     }
 
-    /// Who asks: by the header, or by `access_token` in the query, since browsers can't set headers on WebSockets.
-    async fn authenticate(&self, parts: &Parts) -> Result<Caller, Refusal> {
-        if self.chat.is_draining() {
-            return Err(Error::unavailable("the server is draining: connect again").into());
+    /// Does what a request was let in to.
+    async fn carry(
+        &self,
+        granted: Granted,
+        claims: Claims,
+        asker: Asker,
+        body: Body,
+        upgrade: impl FnOnce(Opening) -> Response,
+    ) -> Result<Response, Refusal> {
+        let Asker { caller, token } = asker;
+        let remember = |channel: &Channel| {
+            if let Some(token) = token {
+                channel.remember(token, &caller);
+            }
+        };
+        match granted {
+            Granted::WebSocket(place, posted) => {
+                let mut opening = self.opening(caller, claims.connection_id, Some(place));
+                if let Some(channel) = posted {
+                    channel.claimed.cancel();
+                    opening.posted = channel.inbox.close_and_take().into();
+                    channel.close();
+                }
+                Ok(upgrade(opening))
+            }
+            Granted::Stream(place, channel) => {
+                remember(&channel);
+                channel.claimed.cancel();
+                let opening = self.opening(caller, claims.connection_id, Some(place));
+                let (events, response) = answers::stream();
+                tokio::spawn(carried::serve(opening, channel, Outlet::Stream(events)));
+                Ok(response)
+            }
+            Granted::Polls(place, channel) => {
+                remember(&channel);
+                channel.claimed.cancel();
+                // Begun before the session, so that it finds the connection polled.
+                let poll = channel.poll();
+                let id = claims.connection_id;
+                let opening = self.opening(caller, id.clone(), Some(place));
+                tokio::spawn(carried::serve(opening, channel, Outlet::Polls));
+                Ok(self.poll(poll, &id).await)
+            }
+            Granted::Poll(channel) => {
+                remember(&channel);
+                Ok(self.poll(channel.poll(), &claims.connection_id).await)
+            }
+            Granted::Post(channel) => {
+                remember(&channel);
+                take(&channel, body).await
+            }
+            Granted::FirstPost(channel, left) => {
+                remember(&channel);
+                let unclaimed = (self.registry.clone(), Arc::clone(&channel));
+                tokio::spawn(async move {
+                    let (registry, channel) = unclaimed;
+                    tokio::select! {
+                        biased;
+                        () = channel.claimed.cancelled() => {}
+                        () = sleep(left) => {
+                            if registry.end_unclaimed(&claims.connection_id) {
+                                channel.close();
+                            }
+                        }
+                    }
+                });
+                take(&channel, body).await
+            }
+            Granted::End(channel) => {
+                channel.close();
+                Ok(StatusCode::ACCEPTED.into_response())
+            }
         }
+    }
+
+    /// Answers a poll once there is something to answer.
+    async fn poll(&self, poll: channel::Poll, connection_id: &str) -> Response {
+        let answer = poll.answer(self.options.poll).await;
+        if matches!(answer, transport::PollAnswer::Over) {
+            // Whoever knows doesn't come back: the id is gone before the answer is there.
+            self.registry.end(connection_id);
+            poll.told_over();
+        }
+        answers::poll(poll, answer)
+    }
+
+    fn opening(&self, caller: Caller, public_id: String, place: Option<Place>) -> Opening {
+        Opening {
+            chat: self.chat.clone(),
+            caller,
+            ids: Ids {
+                number: self.chat.fanout().number(),
+                public_id,
+            },
+            options: self.options.clone(),
+            place,
+            posted: Bytes::new(),
+        }
+    }
+
+    /// Who asks. `id` names the connection that the request is about: one that was renewed by a newer token goes on taking
+    /// those that its requests came with, of sessions that aren't over, since clients keep theirs.
+    async fn authenticate(&self, parts: &Parts, id: Option<&str>) -> Result<Asker, Refusal> {
+        let sent = request::access_token(parts);
+        let token = sent.as_deref().map(Fingerprint::of);
         let mut request = parts.clone();
         if !request.headers.contains_key(AUTHORIZATION)
-            && let Some(token) = query_value(parts, "access_token")
+            && let Some(sent) = sent
         {
-            let bearer = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+            let bearer = HeaderValue::try_from(format!("Bearer {sent}")).map_err(|_| {
                 Refusal::new(ErrorCode::Unauthenticated, "no valid access token was sent")
             })?;
             request.headers.insert(AUTHORIZATION, bearer);
         }
-        Ok(self.chat.authenticate(&request).await?)
+        let refused = match self.chat.authenticate(&request).await {
+            Ok(caller) => return Ok(Asker { caller, token }),
+            Err(e) => e,
+        };
+        if refused.code() == ErrorCode::Unauthenticated
+            && let (Some(token), Some(id)) = (token, id)
+            && let Some(claims) = self.claims(id).await?
+            && let Some(caller) =
+                self.registry
+                    .recall(&claims.connection_id, token, self.chat.now())
+            && let Some(session) = &caller.session
+            && !self.chat.is_session_ended(session)
+        {
+            let token = Some(token);
+            return Ok(Asker { caller, token });
+        }
+        Err(refused.into())
     }
 
     async fn key(&self) -> Result<&TokenKey, Error> {
@@ -173,13 +299,22 @@ impl Hub {
             .await
     }
 
+    /// What a connection token says, if it is one.
+    async fn claims(&self, id: &str) -> Result<Option<Claims>, Error> {
+        Ok(self.key().await?.verify(id))
+    }
+
     async fn negotiate(&self, parts: &Parts, caller: &Caller) -> Result<Response, Refusal> {
-        let answer = match NegotiateRequest::from_query(query(parts)) {
+        if self.chat.is_draining() {
+            return Err(draining().into());
+        }
+        let answer = match NegotiateRequest::from_query(request::query(parts)) {
             Err(e) => NegotiateResponse::from(e),
             Ok(request) => {
                 let mut id = [0; 16];
                 self.chat.fill_random(&mut id);
-                let token = self.key().await?.issue(id, caller, self.chat.now());
+                let (now, lifetime) = (self.chat.now(), self.options.disconnect);
+                let token = self.key().await?.issue(id, caller, now, lifetime);
                 let (connection_id, connection_token) = if request.version == 0 {
                     (token, None)
                 } else {
@@ -190,166 +325,65 @@ impl Hub {
                     connection_id,
                     connection_token,
                     use_stateful_reconnect: false,
-                    available_transports: vec![Transport::WebSockets.into()],
+                    available_transports: TRANSPORTS.map(Into::into).to_vec(),
                 })
             }
         };
         let body = serde_json::to_vec(&answer).map_err(Error::internal)?;
         Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
     }
-
-    /// Opens a connection over a WebSocket (RFC 6455, section 4.2).
-    async fn upgrade(
-        &self,
-        parts: &Parts,
-        caller: Caller,
-        upgraded: hyper::upgrade::OnUpgrade,
-    ) -> Result<Response, Refusal> {
-        let accept = accept_key(parts).ok_or(Refusal::new(
-            ErrorCode::InvalidRequest,
-            "this is no valid WebSocket upgrade (RFC 6455, version 13)",
-        ))?;
-        let now = self.chat.now();
-        let (public_id, place) = match query_value(parts, "id").filter(|id| !id.is_empty()) {
-            None => {
-                let mut id = [0; 16];
-                self.chat.fill_random(&mut id);
-                (token::public_id(id), None)
-            }
-            Some(token) => {
-                let claims = self.claims(&token, &caller).await?;
-                let place =
-                    self.registry
-                        .open(&claims, now)
-                        .map_err(|standing| match standing {
-                            Standing::Active => Refusal::status(
-                                409,
-                                ErrorCode::Conflict,
-                                "this connection is open already",
-                            ),
-                            Standing::Fresh | Standing::Ended => Refusal::no_connection(),
-                        })?;
-                (claims.connection_id, Some(place))
-            }
-        };
-        let ids = Ids {
-            number: self.chat.fanout().number(),
-            public_id,
-        };
-        let chat = self.chat.clone();
-        // The stream outlives its HTTP connection, and its place among all connections with it.
-        let permit = parts.extensions.get::<ConnectionPermit>().cloned();
-        tokio::spawn(async move {
-            let Ok(upgraded) = upgraded.await else { return };
-            match upgrade::tcp(upgraded) {
-                Ok((stream, read)) => session::serve_tcp(chat, caller, ids, stream, read).await,
-                Err(upgraded) => {
-                    serve(chat, caller, ids, hyper_util::rt::TokioIo::new(upgraded)).await;
-                }
-            }
-            drop((place, permit));
-        });
-        let headers = [
-            (CONNECTION, "Upgrade"),
-            (UPGRADE, "websocket"),
-            (SEC_WEBSOCKET_ACCEPT, accept.as_str()),
-        ];
-        Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
-    }
-
-    /// What a token that the caller presents is for; another user's or session's is as unknown as none.
-    async fn claims(&self, token: &str, caller: &Caller) -> Result<token::Claims, Refusal> {
-        let claims = self
-            .key()
-            .await?
-            .verify(token, self.chat.now())
-            .ok_or_else(Refusal::no_connection)?;
-        if claims.user_id == caller.user_id && claims.session == caller.session {
-            Ok(claims)
-        } else {
-            Err(Refusal::no_connection())
-        }
-    }
-
-    /// Why a request that is no upgrade is refused: WebSockets are the one transport here (signalr.md, section 2).
-    async fn refuse_plain(&self, parts: &Parts, caller: &Caller) -> Result<Refusal, Refusal> {
-        let Some(token) = query_value(parts, "id").filter(|id| !id.is_empty()) else {
-            return Ok(Refusal::new(
-                ErrorCode::InvalidRequest,
-                "a connection id is required",
-            ));
-        };
-        let claims = self.claims(&token, caller).await?;
-        Ok(
-            match (&parts.method, self.registry.standing(&claims.connection_id)) {
-                (_, Standing::Fresh | Standing::Ended) => Refusal::no_connection(),
-                (&Method::POST, Standing::Active) => Refusal::new(
-                    ErrorCode::MethodNotAllowed,
-                    "a WebSocket connection takes no POST",
-                ),
-                (&Method::DELETE, Standing::Active) => Refusal::new(
-                    ErrorCode::InvalidRequest,
-                    "only a long-polling connection is ended by DELETE",
-                ),
-                (_, Standing::Active) => {
-                    Refusal::new(ErrorCode::InvalidRequest, "the transport can't change")
-                }
-            },
-        )
-    }
 }
 
-/// Whether the page that asks was served from here.
-fn is_own(origin: &HeaderValue, parts: &Parts) -> bool {
-    let host = parts
-        .headers
-        .get(HOST)
-        .and_then(|h| h.to_str().ok())
-        .or(parts.uri.authority().map(|a| a.as_str()));
-    let origin = origin
-        .to_str()
-        .ok()
-        .and_then(|o| o.split_once("://"))
-        .map(|(_, authority)| authority);
-    matches!((origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+fn draining() -> Error {
+    Error::unavailable("the server is draining: connect again")
 }
 
-fn is_upgrade(parts: &Parts) -> bool {
-    has_token(parts, &CONNECTION, "upgrade") && has_token(parts, &UPGRADE, "websocket")
-}
-
-/// Whether a header's comma-separated list has this word, in any case.
-fn has_token(parts: &Parts, name: &http::HeaderName, word: &str) -> bool {
-    parts
-        .headers
-        .get_all(name)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .any(|v| {
-            v.split(',')
-                .any(|part| part.trim().eq_ignore_ascii_case(word))
-        })
-}
-
-/// The answer to a valid upgrade's key.
-fn accept_key(parts: &Parts) -> Option<String> {
-    let version = parts.headers.get(SEC_WEBSOCKET_VERSION)?;
-    let key = parts.headers.get(SEC_WEBSOCKET_KEY)?.as_bytes();
-    let is_key = BASE64_STANDARD
-        .decode(key)
-        .is_ok_and(|nonce| nonce.len() == 16);
-    (version == "13" && is_key).then(|| derive_accept_key(key))
-}
-
-fn query(
+/// Opens a connection over a WebSocket (RFC 6455, section 4.2).
+fn upgrade(
     parts: &Parts,
-) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)> {
-    form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+    accept: &str,
+    opening: Opening,
+    upgraded: hyper::upgrade::OnUpgrade,
+) -> Response {
+    // The stream outlives its HTTP connection, and its place among all connections with it.
+    let permit = parts.extensions.get::<ConnectionPermit>().cloned();
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgraded.await else { return };
+        match upgrade::tcp(upgraded) {
+            Ok((stream, read)) => websocket::serve_tcp(opening, stream, read).await,
+            Err(upgraded) => {
+                let stream = hyper_util::rt::TokioIo::new(upgraded);
+                websocket::serve_stream(opening, stream).await;
+            }
+        }
+        drop(permit);
+    });
+    let headers = [
+        (CONNECTION, "Upgrade"),
+        (UPGRADE, "websocket"),
+        (SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// The value of a query key, compared in any case.
-fn query_value(parts: &Parts, key: &str) -> Option<String> {
-    query(parts)
-        .find(|(k, _)| k.eq_ignore_ascii_case(key))
-        .map(|(_, v)| v.into_owned())
+/// Takes a body as the connection's input, piece by piece: any number of records, each with its own limit.
+async fn take(channel: &Channel, mut body: Body) -> Result<Response, Refusal> {
+    let taking = async {
+        let _turn = channel.posting.lock().await;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Refusal::new(ErrorCode::InvalidRequest, "the body could not be read")
+            })?;
+            if let Some(bytes) = frame.data_ref() {
+                let taken = channel.inbox.push(bytes).await;
+                taken.map_err(|_| Refusal::no_connection())?;
+            }
+        }
+        Ok(StatusCode::OK.into_response())
+    };
+    tokio::select! {
+        biased;
+        () = channel.over.cancelled() => Err(Refusal::no_connection()),
+        taken = taking => taken,
+    }
 }

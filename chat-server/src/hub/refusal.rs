@@ -27,6 +27,12 @@ impl Refusal {
         }
     }
 
+    /// The status that it is answered with.
+    #[cfg(test)]
+    pub(super) const fn code(&self) -> u16 {
+        self.status
+    }
+
     /// The connection isn't there, or isn't the caller's: it can't tell which.
     pub(super) fn no_connection() -> Self {
         Self::new(

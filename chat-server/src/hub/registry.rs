@@ -1,32 +1,110 @@
-//! Which connection tokens this node has seen: one opens one connection, once.
+//! The connections of this node that were opened by a token: one token opens one connection, once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use chat_core::model::Timestamp;
+use chat_core::auth::Caller;
+use chat_core::fanout::Connection;
+use chat_core::model::{Timestamp, UserId};
+use chat_core::protocol::signalr::negotiate::Transport;
+use chat_core::service::Error;
+use tokio::sync::Semaphore;
 
+use super::channel::{Channel, Fingerprint};
+use super::refusal::Refusal;
 use super::token::Claims;
+use super::transport::{Ask, Standing, Step, decide};
 
-/// The tokens that opened a connection here, by the connection's public id.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Registry(Arc<Mutex<BTreeMap<String, Entry>>>);
+/// How often those that are over, and whose tokens have run out, are forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The connections, by their public ids.
+#[derive(Clone, Debug)]
+pub(super) struct Registry {
+    entries: Arc<Mutex<Entries>>,
+    /// Places for connections that hold no socket all the time.
+    channels: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Entries {
+    by_id: BTreeMap<String, Entry>,
+    sweep_at: Timestamp,
+}
 
 #[derive(Debug)]
 struct Entry {
-    active: bool,
+    user_id: UserId,
+    /// The session that negotiated, until the connection knows its own.
+    session: Option<String>,
+    connection: Option<Arc<Connection>>,
+    over: Over,
     /// Until then the token could still be presented.
     expires_at: Timestamp,
 }
 
-/// What a token's connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Not opened yet.
-    Fresh,
-    /// Open.
-    Active,
-    /// Over.
+/// What carries it.
+#[derive(Clone, Debug)]
+enum Over {
+    /// Nothing: no GET came yet.
+    Nothing(Arc<Channel>),
+    WebSocket,
+    Channel(Transport, Arc<Channel>),
+    /// The connection is gone.
     Ended,
+}
+
+impl Entry {
+    fn is_of(&self, caller: &Caller) -> bool {
+        let session = caller.session.as_deref();
+        self.user_id == caller.user_id
+            && match &self.connection {
+                Some(connection) => connection.has_had(session),
+                None => self.session.as_deref() == session,
+            }
+    }
+
+    fn standing(&self) -> Standing {
+        match &self.over {
+            Over::Nothing(_) => Standing::Fresh,
+            Over::WebSocket => match &self.connection {
+                Some(c) if c.is_closing() => Standing::Closing(Transport::WebSockets),
+                _ => Standing::Active(Transport::WebSockets),
+            },
+            Over::Channel(transport, channel) if channel.is_closing() => {
+                Standing::Closing(*transport)
+            }
+            Over::Channel(transport, _) => Standing::Active(*transport),
+            Over::Ended => Standing::Unknown,
+        }
+    }
+
+    fn channel(&self) -> Option<&Arc<Channel>> {
+        match &self.over {
+            Over::Nothing(channel) | Over::Channel(_, channel) => Some(channel),
+            Over::WebSocket | Over::Ended => None,
+        }
+    }
+}
+
+/// What a request was let in to.
+#[derive(Debug)]
+pub(super) enum Granted {
+    /// To open the connection over a WebSocket; what was posted before is its first input.
+    WebSocket(Place, Option<Arc<Channel>>),
+    /// To open it as a stream of events.
+    Stream(Place, Arc<Channel>),
+    /// To open it as polls, with the first.
+    Polls(Place, Arc<Channel>),
+    /// To poll.
+    Poll(Arc<Channel>),
+    /// To post.
+    Post(Arc<Channel>),
+    /// To post before a GET came, for the first time: without one it is over soon.
+    FirstPost(Arc<Channel>, Duration),
+    /// The connection was ended.
+    End(Arc<Channel>),
 }
 
 /// The place of an open connection; dropped when it ends.
@@ -36,84 +114,288 @@ pub(super) struct Place {
     connection_id: String,
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(entry) = self.registry.lock().get_mut(&self.connection_id) {
-            entry.active = false;
+impl Place {
+    /// The connection is made: it says whose it is from now on.
+    pub(super) fn attach(&self, connection: &Arc<Connection>) {
+        if let Some(entry) = self.registry.lock().by_id.get_mut(&self.connection_id) {
+            entry.connection = Some(Arc::clone(connection));
+            entry.session = None;
         }
     }
 }
 
-impl Registry {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.registry.end(&self.connection_id);
     }
+}
 
-    /// What became of this connection here.
-    pub(super) fn standing(&self, connection_id: &str) -> Standing {
-        match self.lock().get(connection_id) {
-            None => Standing::Fresh,
-            Some(Entry { active: true, .. }) => Standing::Active,
-            Some(Entry { active: false, .. }) => Standing::Ended,
+impl Registry {
+    /// An empty one, for so many connections without a socket at once.
+    pub(super) fn new(channels: usize) -> Self {
+        Self {
+            entries: Arc::new(Mutex::new(Entries {
+                by_id: BTreeMap::new(),
+                sweep_at: Timestamp::from_millis(0),
+            })),
+            channels: Arc::new(Semaphore::new(channels)),
         }
     }
 
-    /// Opens the connection that a token is for.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a request in to the connection that its token is for, and notes what that makes of it.
     ///
     /// # Errors
-    /// It was opened before.
-    pub(super) fn open(&self, claims: &Claims, now: Timestamp) -> Result<Place, Standing> {
+    /// What to answer instead.
+    pub(super) fn ask(
+        &self,
+        claims: &Claims,
+        ask: Ask,
+        caller: &Caller,
+        now: Timestamp,
+        is_draining: bool,
+    ) -> Result<Granted, Refusal> {
         let mut entries = self.lock();
-        entries.retain(|_, e| e.active || e.expires_at > now);
-        if let Some(entry) = entries.get(&claims.connection_id) {
-            return Err(if entry.active {
-                Standing::Active
-            } else {
-                Standing::Ended
-            });
-        }
-        let entry = Entry {
-            active: true,
-            expires_at: claims.expires_at,
+        entries.sweep(now);
+        let standing = match entries.by_id.get(&claims.connection_id) {
+            Some(entry) if entry.is_of(caller) => entry.standing(),
+            None if now < claims.expires_at && claims.is_of(caller) => Standing::Fresh,
+            Some(_) | None => Standing::Unknown,
         };
-        entries.insert(claims.connection_id.clone(), entry);
-        Ok(Place {
+        let step = decide(ask, standing)?;
+        let known = entries.by_id.get(&claims.connection_id);
+        let channel = known.and_then(Entry::channel).cloned();
+        let is_new = known.is_none();
+        if is_draining && (is_new || matches!(step, Step::Open(_))) {
+            return Err(Error::unavailable("the server is draining: connect again").into());
+        }
+        let made = || match channel.clone() {
+            Some(channel) => Ok(channel),
+            None => self.channel(),
+        };
+        let (over, granted) = match step {
+            Step::Open(Transport::WebSockets) => (
+                Over::WebSocket,
+                Granted::WebSocket(self.place(claims), channel),
+            ),
+            Step::Open(transport) => {
+                let channel = made()?;
+                let over = Over::Channel(transport, Arc::clone(&channel));
+                let place = self.place(claims);
+                let granted = match transport {
+                    Transport::ServerSentEvents => Granted::Stream(place, channel),
+                    _ => Granted::Polls(place, channel),
+                };
+                (over, granted)
+            }
+            Step::Take => {
+                let channel = made()?;
+                if !is_new {
+                    return Ok(Granted::Post(channel));
+                }
+                let left = claims.expires_at.as_millis() - now.as_millis();
+                let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+                let over = Over::Nothing(Arc::clone(&channel));
+                (over, Granted::FirstPost(channel, left))
+            }
+            Step::Poll => return Ok(Granted::Poll(made()?)),
+            Step::End => (Over::Ended, Granted::End(made()?)),
+        };
+        let entry = entries
+            .by_id
+            .entry(claims.connection_id.clone())
+            .or_insert_with(|| Entry {
+                user_id: claims.user_id,
+                session: claims.session.clone(),
+                connection: None,
+                over: Over::Ended,
+                expires_at: claims.expires_at,
+            });
+        entry.over = over;
+        if matches!(granted, Granted::End(_)) {
+            entry.connection = None;
+        }
+        Ok(granted)
+    }
+
+    fn place(&self, claims: &Claims) -> Place {
+        Place {
             registry: self.clone(),
             connection_id: claims.connection_id.clone(),
-        })
+        }
+    }
+
+    fn channel(&self) -> Result<Arc<Channel>, Refusal> {
+        let permit = Arc::clone(&self.channels).try_acquire_owned();
+        let permit = permit
+            .map_err(|_| Error::unavailable("too many connections are open here: connect again"))?;
+        Ok(Channel::new(permit))
+    }
+
+    /// Whose request with this token was let in before, if the connection was renewed by a newer one since: clients that poll
+    /// and post keep the token that they began with (signalr.md, section 2).
+    pub(super) fn recall(
+        &self,
+        connection_id: &str,
+        token: Fingerprint,
+        now: Timestamp,
+    ) -> Option<Caller> {
+        let entries = self.lock();
+        let entry = entries.by_id.get(connection_id)?;
+        let is_renewed = entry.connection.as_ref()?.outlives(now);
+        entry.channel().filter(|_| is_renewed)?.recall(token)
+    }
+
+    /// The connection is gone.
+    pub(super) fn end(&self, connection_id: &str) {
+        if let Some(entry) = self.lock().by_id.get_mut(connection_id) {
+            entry.over = Over::Ended;
+            entry.connection = None;
+        }
+    }
+
+    /// The connection is gone, unless a GET came; whether it is.
+    pub(super) fn end_unclaimed(&self, connection_id: &str) -> bool {
+        match self.lock().by_id.get_mut(connection_id) {
+            Some(entry) if matches!(entry.over, Over::Nothing(_)) => {
+                entry.over = Over::Ended;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How many connections are here.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let entries = self.lock();
+        let is_here = |e: &&Entry| !matches!(e.over, Over::Ended);
+        entries.by_id.values().filter(is_here).count()
+    }
+}
+
+impl Entries {
+    fn sweep(&mut self, now: Timestamp) {
+        if now >= self.sweep_at {
+            self.sweep_at = now.plus(SWEEP);
+            self.by_id
+                .retain(|_, e| !matches!(e.over, Over::Ended) || e.expires_at > now);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chat_core::model::UserId;
+    use chat_core::fanout::{Framing, Wire};
+    use chat_core::protocol::signalr::Encoding;
 
     use super::*;
 
-    #[test]
-    fn a_token_opens_one_connection_once() {
-        let registry = Registry::default();
-        let (now, expires_at) = (
-            Timestamp::from_millis(1_000),
-            Timestamp::from_millis(16_000),
-        );
-        let claims = Claims {
-            connection_id: "c".into(),
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn caller(session: &str) -> Caller {
+        Caller {
             user_id: UserId(1),
-            session: None,
-            expires_at,
+            session: Some(session.to_owned()),
+            expires_at: Some(NOW),
+        }
+    }
+
+    fn claims(id: &str) -> Claims {
+        Claims {
+            connection_id: id.to_owned(),
+            user_id: UserId(1),
+            session: Some("s".to_owned()),
+            expires_at: NOW.plus(Duration::from_secs(15)),
+        }
+    }
+
+    fn ask(registry: &Registry, id: &str, ask: Ask) -> Result<Granted, u16> {
+        let granted = registry.ask(&claims(id), ask, &caller("s"), NOW, false);
+        granted.map_err(|refusal| refusal.code())
+    }
+
+    #[test]
+    fn a_token_opens_one_connection_once_and_its_place_is_released() {
+        let registry = Registry::new(9);
+        let opened = ask(&registry, "c", Ask::Upgrade);
+        assert!(matches!(opened, Ok(Granted::WebSocket(_, None))));
+        assert_eq!(registry.len(), 1);
+        assert_eq!(ask(&registry, "c", Ask::Upgrade).expect_err("open"), 409);
+        drop(opened);
+        assert_eq!(registry.len(), 0);
+        assert_eq!(ask(&registry, "c", Ask::Upgrade).expect_err("used"), 404);
+        // Once the token has run out its traces go as well.
+        let late = NOW.plus(Duration::from_secs(15));
+        let refused = registry.ask(&claims("c"), Ask::Upgrade, &caller("s"), late, false);
+        assert_eq!(refused.expect_err("too late").code(), 404);
+        assert!(registry.lock().by_id.is_empty());
+    }
+
+    #[test]
+    fn a_draining_server_opens_nothing_and_serves_what_is_open() {
+        let registry = Registry::new(9);
+        let polled = ask(&registry, "c", Ask::Poll).expect("opened");
+        let drained = |id, what| {
+            let asked = registry.ask(&claims(id), what, &caller("s"), NOW, true);
+            asked.map_err(|refusal| refusal.code())
         };
-        assert_eq!(registry.standing("c"), Standing::Fresh);
-        let place = registry.open(&claims, now).expect("fresh");
-        assert_eq!(
-            registry.open(&claims, now).expect_err("open"),
-            Standing::Active
-        );
+        for what in [Ask::Upgrade, Ask::Stream, Ask::Poll, Ask::Post] {
+            assert_eq!(drained("new", what).expect_err("draining"), 503);
+        }
+        assert!(matches!(drained("c", Ask::Poll), Ok(Granted::Poll(_))));
+        assert!(matches!(drained("c", Ask::Post), Ok(Granted::Post(_))));
+        assert!(matches!(drained("c", Ask::Delete), Ok(Granted::End(_))));
+        drop(polled);
+    }
+
+    #[test]
+    fn connections_without_a_socket_are_bounded() {
+        let registry = Registry::new(2);
+        let first = ask(&registry, "1", Ask::Poll).expect("opened");
+        let second = ask(&registry, "2", Ask::Post).expect("opened");
+        assert_eq!(ask(&registry, "3", Ask::Stream).expect_err("full"), 503);
+        assert!(ask(&registry, "4", Ask::Upgrade).is_ok());
+        // One that nobody claims gives its place back.
+        drop(second);
+        assert!(registry.end_unclaimed("2"));
+        assert!(ask(&registry, "3", Ask::Stream).is_ok());
+        assert!(!registry.end_unclaimed("1"), "a GET came");
+        drop(first);
+    }
+
+    #[test]
+    fn a_renewed_connection_takes_the_tokens_that_its_requests_came_with() {
+        let registry = Registry::new(9);
+        let Ok(Granted::Polls(place, channel)) = ask(&registry, "c", Ask::Poll) else {
+            panic!("it is opened");
+        };
+        let (token, other) = (Fingerprint::of("a"), Fingerprint::of("b"));
+        channel.remember(token, &caller("s"));
+        let wire = Wire {
+            encoding: Encoding::Json,
+            framing: Framing::LongPolling,
+        };
+        let connection = Connection::new(1, "c".into(), &caller("s"), wire, 1, None);
+        let connection = Arc::new(connection);
+        place.attach(&connection);
+        assert_eq!(registry.recall("c", token, NOW), None, "it ran out");
+        let renewed = Caller {
+            expires_at: Some(NOW.plus(Duration::from_secs(900))),
+            ..caller("t")
+        };
+        connection.renew(&renewed);
+        assert_eq!(registry.recall("c", token, NOW), Some(caller("s")));
+        assert_eq!(registry.recall("c", other, NOW), None);
+        // Both sessions' requests are let in, and no third one's.
+        for (session, is_let_in) in [("s", true), ("t", true), ("u", false)] {
+            let poll = registry.ask(&claims("c"), Ask::Poll, &caller(session), NOW, false);
+            assert_eq!(poll.is_ok(), is_let_in, "{session}");
+        }
         drop(place);
-        assert_eq!(
-            registry.open(&claims, now).expect_err("used"),
-            Standing::Ended
-        );
-        assert_eq!(registry.standing("c"), Standing::Ended);
+        assert_eq!(registry.recall("c", token, NOW), None);
     }
 }

@@ -1,14 +1,6 @@
-//! One connection's session over a WebSocket: handshake, then records in and calls out, until either side ends it.
-//!
-//! The task sleeps unless something comes in or its socket blocks: what goes out is written by the fan-out's flushers where
-//! the stream allows ([`DirectWrite`]), else by this task.
+//! A connection's session, whatever carries it: from the handshake's record to the calls that come in.
 
-use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::ready;
-use std::time::Duration;
 
 use bytes::Bytes;
 use chat_core::auth::Caller;
@@ -16,25 +8,14 @@ use chat_core::fanout::{Connection, DirectWrite, End, Framing, Wire};
 use chat_core::model::limits::HUB_RECORD_BYTES;
 use chat_core::protocol::ErrorCode;
 use chat_core::protocol::hub::ClosingReason;
-use chat_core::protocol::signalr::handshake::{
-    HandshakeError, HandshakeRequest, HandshakeResponse,
-};
+use chat_core::protocol::signalr::handshake::{HandshakeError, HandshakeRequest};
 use chat_core::protocol::signalr::negotiate::TransferFormat;
 use chat_core::protocol::signalr::{Encoding, RecordReader};
 use chat_core::service::Chat;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::dispatch::Dispatcher;
-use super::socket::{Batch, Incoming, Socket};
-
-/// How long the handshake may take (signalr.md, section 6).
-const HANDSHAKE: Duration = Duration::from_secs(15);
-/// How long the last bytes of a refused handshake may take.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// Bytes read at once, on the stack.
-const READ: usize = 8 * 1024;
+use super::options::HubOptions;
+use super::registry::Place;
 
 /// What a connection is called.
 #[derive(Clone, Debug)]
@@ -45,183 +26,112 @@ pub struct Ids {
     pub public_id: String,
 }
 
-/// Runs a hub connection over a stream on which the client speaks WebSocket frames already: TLS, or a simulated network.
-/// Returns when the connection is over.
-pub async fn serve<S>(chat: Chat, caller: Caller, ids: Ids, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let (read, write) = tokio::io::split(stream);
-    Box::pin(run(chat, caller, ids, read, write, Bytes::new(), Err)).await;
+/// A connection that is about to shake hands.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) chat: Chat,
+    pub(super) caller: Caller,
+    pub(super) ids: Ids,
+    pub(super) options: HubOptions,
+    /// Its place in the registry, if it was negotiated.
+    pub(super) place: Option<Place>,
+    /// What was posted before.
+    pub(super) posted: Bytes,
 }
 
-/// Runs a hub connection over plain TCP, which the fan-out writes to directly. `read` was read beyond the upgrade.
-pub(super) async fn serve_tcp(
+/// Why there is no session.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// To be answered.
+    Because(HandshakeError),
+    /// The client is gone.
+    Gone,
+}
+
+/// Takes the handshake's record from the input of a connection that carries `formats`. `None`: more is needed, and all of
+/// `input` is kept. What lies behind the record stays in `input`.
+///
+/// # Errors
+/// The handshake fails.
+pub(super) fn shake(
+    records: &mut RecordReader,
+    input: &mut &[u8],
+    formats: &[TransferFormat],
+) -> Result<Option<Encoding>, HandshakeError> {
+    let Some(record) = records.next(Encoding::Json, input)? else {
+        return Ok(None);
+    };
+    let request = HandshakeRequest::parse(&record)?;
+    request.encoding(formats).map(Some)
+}
+
+/// A connection whose handshake is done.
+pub(super) struct Session {
+    pub(super) connection: Arc<Connection>,
     chat: Chat,
-    caller: Caller,
-    ids: Ids,
-    stream: TcpStream,
-    read: Bytes,
-) {
-    // A frame is small and must not wait for another.
-    let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
-    Box::pin(run(chat, caller, ids, reader, writer, read, |write| {
-        Ok(Box::new(write))
-    }))
-    .await;
-}
-
-async fn run<R, W>(
-    chat: Chat,
-    caller: Caller,
-    ids: Ids,
-    mut reader: R,
-    mut writer: W,
-    already: Bytes,
-    direct: impl FnOnce(W) -> Result<Box<dyn DirectWrite>, W>,
-) where
-    R: AsyncRead + Send + Unpin,
-    W: AsyncWrite + Send + Unpin,
-{
-    let mut socket = Socket::new();
-    let mut records = RecordReader::new(HUB_RECORD_BYTES);
-    let mut batch = Batch::default();
-    socket.feed(&already, &mut batch);
-    // Even empty it is a part of the HTTP connection's read buffer, and keeps all of its 16 KiB.
-    drop(already);
-    // Boxed, as what is done once must not take its room for as long as the connection lives.
-    let shaken = Box::pin(handshake(
-        &mut reader,
-        &mut writer,
-        &mut socket,
-        &mut records,
-        &mut batch,
-    ))
-    .await;
-    let (encoding, rest) = match shaken {
-        Ok(shaken) => shaken,
-        Err(refused) => return Box::pin(goodbye(&mut writer, refused)).await,
-    };
-    let wire = Wire {
-        encoding,
-        framing: Framing::web_socket(encoding),
-    };
-    let (direct, plain) = match direct(writer) {
-        Ok(direct) => (Some(direct), None),
-        Err(writer) => (None, Some(writer)),
-    };
-    let queue = chat.connection_queue_bytes();
-    let connection = Arc::new(Connection::new(
-        ids.number,
-        ids.public_id,
-        &caller,
-        wire,
-        queue,
-        direct,
-    ));
-    if let Err(e) = Box::pin(chat.connect(&connection, &caller)).await {
-        tracing::debug!(code = %e.code(), "a connection could not enter");
-        connection.close(match e.code() {
-            ErrorCode::Unauthenticated => End::Closing(ClosingReason::SessionEnded),
-            _ => End::Error,
-        });
-    }
-    let mut session = Session {
-        dispatcher: Dispatcher::new(chat.clone(), Arc::clone(&connection), caller),
-        connection: Arc::clone(&connection),
-        socket,
-        records,
-        encoding,
-    };
-    {
-        let mut read_on = pin!(session.read_on(reader, rest, batch));
-        match plain {
-            None => read_on.await,
-            Some(writer) => {
-                let mut write_out = pin!(write_out(&connection, writer));
-                tokio::select! {
-                    biased;
-                    () = &mut read_on => {
-                        // The last record is on its way still.
-                        let _ = timeout(GOODBYE, write_out).await;
-                    }
-                    () = &mut write_out => {}
-                }
-            }
-        }
-    }
-    chat.fanout().remove(&connection);
-}
-
-struct Session {
+    /// Its place in the registry, for as long as it is open.
+    place: Option<Place>,
     dispatcher: Dispatcher,
-    connection: Arc<Connection>,
-    socket: Socket,
     records: RecordReader,
     encoding: Encoding,
 }
 
 impl Session {
-    /// Reads until the connection is over.
-    async fn read_on<R: AsyncRead + Unpin>(
-        &mut self,
-        mut reader: R,
-        rest: Bytes,
-        mut batch: Batch,
-    ) {
-        batch.incoming.push_front(Incoming::Payload(rest));
-        loop {
-            if !self.take(&mut batch).await || self.connection.is_closed() {
-                return;
-            }
-            let connection = &self.connection;
-            let socket = &mut self.socket;
-            tokio::select! {
-                biased;
-                () = connection.woken() => {}
-                () = connection.unblock(), if connection.is_blocked() => {}
-                read = read_some(&mut reader, socket, &mut batch) => {
-                    if !matches!(read, Ok(n) if n > 0) {
-                        return;
-                    }
-                }
-            }
+    /// Makes the connection. Its events wait until [`Session::enter`].
+    pub(super) fn new(
+        opening: Opening,
+        records: RecordReader,
+        encoding: Encoding,
+        framing: Framing,
+        direct: Option<Box<dyn DirectWrite>>,
+    ) -> Self {
+        let Opening {
+            chat,
+            caller,
+            ids,
+            place,
+            ..
+        } = opening;
+        let connection = Arc::new(Connection::new(
+            ids.number,
+            ids.public_id,
+            &caller,
+            Wire { encoding, framing },
+            chat.connection_queue_bytes(),
+            direct,
+        ));
+        if let Some(place) = &place {
+            place.attach(&connection);
+        }
+        Self {
+            dispatcher: Dispatcher::new(chat.clone(), Arc::clone(&connection), caller),
+            connection,
+            chat,
+            place,
+            records,
+            encoding,
         }
     }
 
-    /// Does what came; false when nothing more is to be read.
-    async fn take(&mut self, batch: &mut Batch) -> bool {
-        if !batch.reply.is_empty() {
-            self.connection
-                .send(std::mem::take(&mut batch.reply).into());
+    /// Enters the connection into its rooms.
+    pub(super) async fn enter(&self) {
+        let entered = Box::pin(
+            self.chat
+                .connect(&self.connection, self.dispatcher.caller()),
+        );
+        if let Err(e) = entered.await {
+            tracing::debug!(code = %e.code(), "a connection could not enter");
+            self.connection.close(match e.code() {
+                ErrorCode::Unauthenticated => End::Closing(ClosingReason::SessionEnded),
+                _ => End::Error,
+            });
         }
-        while let Some(incoming) = batch.incoming.pop_front() {
-            if self.connection.is_closing() {
-                if matches!(incoming, Incoming::Close) {
-                    return false;
-                }
-                continue;
-            }
-            match incoming {
-                Incoming::Close => return false,
-                Incoming::Payload(payload) => self.take_payload(&payload).await,
-            }
-        }
-        if batch.broken {
-            if self.connection.is_closing() {
-                return false;
-            }
-            self.connection.close(End::Error);
-            batch.broken = false;
-        }
-        // What was called without waiting is answered before the next bytes are looked at for long.
-        true
     }
 
-    async fn take_payload(&mut self, payload: &[u8]) {
+    /// Does what a part of the client's input asks for.
+    pub(super) async fn take(&mut self, payload: &[u8]) {
         let mut input = payload;
-        loop {
+        while !self.connection.is_closing() {
             let record = match self.records.next(self.encoding, &mut input) {
                 Ok(Some(record)) => record,
                 Ok(None) => return,
@@ -233,130 +143,52 @@ impl Session {
                 Ok(None) => self.connection.heard(false),
                 Err(_) => self.connection.close(End::Error),
             }
-            if self.connection.is_closing() {
-                return;
-            }
         }
+    }
+
+    /// Takes the connection out of its rooms; its place, to be released when its id is to be forgotten.
+    pub(super) fn end(self) -> Option<Place> {
+        self.chat.fanout().remove(&self.connection);
+        self.place
     }
 }
 
-/// Reads what is there into the socket's parser, by way of the stack: an idle connection keeps no buffer.
-async fn read_some<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    socket: &mut Socket,
-    batch: &mut Batch,
-) -> io::Result<usize> {
-    poll_fn(|cx| {
-        let mut bytes = [0; READ];
-        let mut buf = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))?;
-        socket.feed(buf.filled(), batch);
-        std::task::Poll::Ready(Ok(buf.filled().len()))
-    })
-    .await
+/// A reader of a client's records.
+pub(super) const fn record_reader() -> RecordReader {
+    RecordReader::new(HUB_RECORD_BYTES)
 }
 
-/// Writes what is queued, for a stream that can't be written without waiting; returns when the connection is over.
-async fn write_out<W: AsyncWrite + Unpin>(connection: &Connection, mut writer: W) {
-    let mut chunks = Vec::new();
-    loop {
-        connection.take(&mut chunks);
-        if chunks.is_empty() {
-            if connection.is_closed() || connection.is_closing() {
-                let _ = writer.shutdown().await;
-                return;
-            }
-            connection.queued().await;
-            continue;
+#[cfg(test)]
+mod tests {
+    use chat_core::protocol::signalr::negotiate::Transport;
+
+    use super::*;
+
+    #[test]
+    fn a_handshake_cut_anywhere_leaves_what_lies_behind_it() {
+        let input = b"{\"protocol\":\"json\",\"version\":1}\x1e{\"type\":6}\x1e";
+        let end = input.iter().position(|byte| *byte == 0x1e).expect("an end") + 1;
+        for cut in 0..end {
+            let mut records = record_reader();
+            let (mut front, mut back) = (&input[..cut], &input[cut..]);
+            let formats = Transport::LongPolling.transfer_formats();
+            assert_eq!(shake(&mut records, &mut front, formats), Ok(None));
+            assert!(front.is_empty(), "cut at {cut}");
+            let shaken = shake(&mut records, &mut back, formats);
+            assert_eq!(shaken, Ok(Some(Encoding::Json)), "cut at {cut}");
+            assert_eq!(back, b"{\"type\":6}\x1e", "cut at {cut}");
         }
-        let mut bytes = 0;
-        for chunk in chunks.drain(..) {
-            bytes += chunk.len();
-            if writer.write_all(&chunk).await.is_err() {
-                return connection.shut();
-            }
-        }
-        if writer.flush().await.is_err() {
-            return connection.shut();
-        }
-        connection.written(bytes);
     }
-}
 
-/// Why there is no session.
-enum Refused {
-    /// To be answered.
-    Because(HandshakeError),
-    /// The client is gone.
-    Gone,
-}
-
-/// Reads the handshake's record and answers it; the agreed encoding, and what came behind the record.
-async fn handshake<R, W>(
-    reader: &mut R,
-    writer: &mut W,
-    socket: &mut Socket,
-    records: &mut RecordReader,
-    batch: &mut Batch,
-) -> Result<(Encoding, Bytes), Refused>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let (record, rest) = timeout(HANDSHAKE, async {
-        loop {
-            if !batch.reply.is_empty() {
-                writer
-                    .write_all(&std::mem::take(&mut batch.reply))
-                    .await
-                    .map_err(|_| Refused::Gone)?;
-            }
-            while let Some(incoming) = batch.incoming.pop_front() {
-                let Incoming::Payload(payload) = incoming else {
-                    return Err(Refused::Gone);
-                };
-                let mut input = &payload[..];
-                match records.next(Encoding::Json, &mut input) {
-                    Ok(Some(record)) => return Ok((record.into_owned(), payload.slice_ref(input))),
-                    Ok(None) => {}
-                    Err(_) => return Err(Refused::Because(HandshakeError::Canceled)),
-                }
-            }
-            if batch.broken || !matches!(read_some(reader, socket, batch).await, Ok(n) if n > 0) {
-                return Err(Refused::Gone);
-            }
-        }
-    })
-    .await
-    .unwrap_or(Err(Refused::Because(HandshakeError::Canceled)))?;
-    let formats = [TransferFormat::Text, TransferFormat::Binary];
-    let encoding = HandshakeRequest::parse(&record)
-        .and_then(|r| r.encoding(&formats))
-        .map_err(Refused::Because)?;
-    let mut answer = Vec::new();
-    Framing::web_socket(encoding).frame(&mut answer, |out| {
-        out.extend_from_slice(HandshakeResponse::ACCEPTED);
-    });
-    writer.write_all(&answer).await.map_err(|_| Refused::Gone)?;
-    writer.flush().await.map_err(|_| Refused::Gone)?;
-    Ok((encoding, rest))
-}
-
-/// Answers a refused handshake with its error, and closes.
-async fn goodbye<W: AsyncWrite + Unpin>(writer: &mut W, refused: Refused) {
-    let Refused::Because(error) = refused else {
-        return;
-    };
-    let mut answer = Vec::new();
-    // Nothing is agreed on: it is text whatever was asked for.
-    let framing = Framing::WebSocketText;
-    framing.frame(&mut answer, |out| {
-        HandshakeResponse::from(&error).encode(out);
-    });
-    framing.end(&mut answer, 1000);
-    let _ = timeout(GOODBYE, async {
-        writer.write_all(&answer).await?;
-        writer.shutdown().await
-    })
-    .await;
+    #[test]
+    fn events_carry_no_binary_protocol() {
+        let mut input = &b"{\"protocol\":\"messagepack\",\"version\":1}\x1e"[..];
+        let formats = Transport::ServerSentEvents.transfer_formats();
+        let refused = shake(&mut record_reader(), &mut input, formats);
+        assert_eq!(
+            refused.expect_err("binary").to_string(),
+            "Cannot use the 'messagepack' protocol on the current transport. The transport does not support 'Binary' \
+             transfer format."
+        );
+    }
 }

@@ -8,8 +8,6 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chat_core::auth::Caller;
 use chat_core::model::{Timestamp, UserId};
 
-/// How long a token opens a connection (signalr.md, section 1: the disconnect time-out).
-pub(super) const LIFETIME: Duration = Duration::from_secs(15);
 /// Random bytes of a connection's public id.
 const ID_BYTES: usize = 16;
 /// Bytes of what is signed before the session: id, user and expiry.
@@ -21,13 +19,14 @@ const TAG: usize = 32;
 #[derive(Debug)]
 pub(super) struct TokenKey(hmac::Key);
 
-/// What a valid token says.
+/// What a token says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claims {
     /// The connection's public id.
     pub(super) connection_id: String,
     pub(super) user_id: UserId,
     pub(super) session: Option<String>,
+    /// From then on the token opens nothing.
     pub(super) expires_at: Timestamp,
 }
 
@@ -36,20 +35,26 @@ impl TokenKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// A token that opens one connection of this caller.
-    pub(super) fn issue(&self, id: [u8; ID_BYTES], caller: &Caller, now: Timestamp) -> String {
+    /// A token that opens one connection of this caller for as long as `lifetime`.
+    pub(super) fn issue(
+        &self,
+        id: [u8; ID_BYTES],
+        caller: &Caller,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> String {
         let mut bytes = Vec::with_capacity(FIXED + TAG);
         bytes.extend_from_slice(&id);
         bytes.extend_from_slice(&caller.user_id.0.to_be_bytes());
-        bytes.extend_from_slice(&now.plus(LIFETIME).as_millis().to_be_bytes());
+        bytes.extend_from_slice(&now.plus(lifetime).as_millis().to_be_bytes());
         bytes.extend_from_slice(caller.session.as_deref().unwrap_or_default().as_bytes());
         let tag = hmac::sign(&self.0, &bytes);
         bytes.extend_from_slice(tag.as_ref());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// What a token says, if it is one of ours and not too old.
-    pub(super) fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
+    /// What a token says, if it is one of ours: however old, since it names the connection that it has opened.
+    pub(super) fn verify(&self, token: &str) -> Option<Claims> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
         let (signed, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
         hmac::verify(&self.0, signed, tag).ok()?;
@@ -58,12 +63,19 @@ impl TokenKey {
         let (expires, session) = rest.split_first_chunk::<8>()?;
         let expires_at = Timestamp::from_millis(i64::from_be_bytes(*expires));
         let session = std::str::from_utf8(session).ok()?;
-        (now < expires_at).then(|| Claims {
+        Some(Claims {
             connection_id: public_id(*id),
             user_id: UserId(i64::from_be_bytes(*user)),
             session: (!session.is_empty()).then(|| session.to_owned()),
             expires_at,
         })
+    }
+}
+
+impl Claims {
+    /// Whether this caller negotiated.
+    pub(super) fn is_of(&self, caller: &Caller) -> bool {
+        self.user_id == caller.user_id && self.session == caller.session
     }
 }
 
@@ -85,34 +97,47 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_one_callers_connection_for_fifteen_seconds() {
+    fn a_token_says_whose_connection_it_opens_and_until_when() {
         let (key, now) = (TokenKey::new(&[1; 32]), Timestamp::from_millis(1_000_000));
-        let token = key.issue([3; 16], &caller(), now);
-        let claims = key
-            .verify(&token, now.plus(Duration::from_millis(14_999)))
-            .expect("valid");
-        assert_eq!(
-            (claims.user_id, claims.session.as_deref()),
-            (UserId(7), Some("9"))
-        );
-        assert_eq!(claims.connection_id, public_id([3; 16]));
-        assert_eq!(key.verify(&token, now.plus(LIFETIME)), None);
+        let lifetime = Duration::from_secs(15);
+        let token = key.issue([3; 16], &caller(), now, lifetime);
+        let claims = key.verify(&token).expect("valid");
+        let expected = Claims {
+            connection_id: public_id([3; 16]),
+            user_id: UserId(7),
+            session: Some("9".into()),
+            expires_at: now.plus(lifetime),
+        };
+        assert_eq!(claims, expected);
+        assert!(claims.is_of(&caller()));
+        for other in [
+            Caller {
+                user_id: UserId(8),
+                ..caller()
+            },
+            Caller {
+                session: None,
+                ..caller()
+            },
+        ] {
+            assert!(!claims.is_of(&other));
+        }
     }
 
     #[test]
-    fn a_token_that_was_touched_or_is_of_another_key_opens_nothing() {
+    fn a_token_that_was_touched_or_is_of_another_key_says_nothing() {
         let (key, now) = (TokenKey::new(&[1; 32]), Timestamp::from_millis(1_000_000));
-        let token = key.issue([3; 16], &caller(), now);
-        assert_eq!(TokenKey::new(&[2; 32]).verify(&token, now), None);
+        let token = key.issue([3; 16], &caller(), now, Duration::from_secs(15));
+        assert_eq!(TokenKey::new(&[2; 32]).verify(&token), None);
         for at in 0..token.len() {
             let mut touched = token.clone().into_bytes();
             touched[at] = if touched[at] == b'A' { b'B' } else { b'A' };
             let touched = String::from_utf8(touched).expect("ASCII");
             // The last character's unused bits are refused by the strict decoder.
-            assert_eq!(key.verify(&touched, now), None, "at {at}");
+            assert_eq!(key.verify(&touched), None, "at {at}");
         }
         for garbage in ["", "A", "AAAA", &"A".repeat(200), "é", "===="] {
-            assert_eq!(key.verify(garbage, now), None, "{garbage}");
+            assert_eq!(key.verify(garbage), None, "{garbage}");
         }
     }
 }

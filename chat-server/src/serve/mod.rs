@@ -129,6 +129,7 @@ impl Listener {
     /// Serves `router` from here on.
     pub(crate) fn serve(self, router: Router, max_connections: usize) -> Serving {
         let stop = CancellationToken::new();
+        let close = CancellationToken::new();
         let cut = CancellationToken::new();
         let tasks = TaskTracker::new();
         let served = Arc::new(Served {
@@ -136,10 +137,16 @@ impl Listener {
             tls: self.tls,
             http: protocol(),
             stop: stop.clone(),
+            close: close.clone(),
             cut: cut.clone(),
         });
         tasks.spawn(accept(self.tcp, served, max_connections, tasks.clone()));
-        Serving { stop, cut, tasks }
+        Serving {
+            stop,
+            close,
+            cut,
+            tasks,
+        }
     }
 }
 
@@ -155,15 +162,20 @@ fn reason(e: &io::Error) -> String {
 
 /// A router being served.
 pub(crate) struct Serving {
+    /// Connections end after what they are doing.
     stop: CancellationToken,
+    /// No more are accepted.
+    close: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Serving {
-    /// Accepts no more, lets what was begun end, and returns when all is done.
-    pub(crate) async fn finish(&self) {
+    /// Lets what was begun end, accepts no more once `last` is done, and returns when all is done.
+    pub(crate) async fn finish(&self, last: impl Future<Output = ()>) {
         self.stop.cancel();
+        last.await;
+        self.close.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -171,6 +183,7 @@ impl Serving {
     /// Cuts what is still there.
     pub(crate) async fn cut(self) {
         self.stop.cancel();
+        self.close.cancel();
         self.cut.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -183,6 +196,7 @@ struct Served {
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
     stop: CancellationToken,
+    close: CancellationToken,
     cut: CancellationToken,
 }
 
@@ -212,7 +226,7 @@ async fn accept(tcp: TcpListener, served: Arc<Served>, max_connections: usize, t
         };
         let accepted = tokio::select! {
             biased;
-            () = served.stop.cancelled() => return,
+            () = served.close.cancelled() => return,
             accepted = next => accepted,
         };
         match accepted {
@@ -257,7 +271,7 @@ impl Served {
         let handshake = tokio::time::timeout(TLS_HANDSHAKE, acceptor.accept(stream));
         let stream = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return,
+            () = self.close.cancelled() => return,
             stream = handshake => stream,
         };
         match stream {
@@ -275,7 +289,19 @@ impl Served {
         let mut deadline = Deadline::new(progress.clone());
         let stream = TokioIo::new(Watched::new(stream, progress.clone()));
         let router = self.router.clone();
+        // Accepted while stopping: it is there for one request, and its end must not come before that.
+        let begun = CancellationToken::new();
+        if !self.stop.is_cancelled() {
+            begun.cancel();
+        }
+        let ends = async {
+            self.stop.cancelled().await;
+            begun.cancelled().await;
+        };
+        let mut ends = pin!(ends);
+        let first = begun.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            first.cancel();
             let busy = progress.request(request.version());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -289,7 +315,7 @@ impl Served {
             tokio::select! {
                 biased;
                 () = self.cut.cancelled() => return,
-                () = self.stop.cancelled(), if !is_ending => {
+                () = &mut ends, if !is_ending => {
                     is_ending = true;
                     connection.as_mut().graceful_shutdown();
                 }

@@ -1,16 +1,18 @@
 //! What each method answers.
 
-use chat_tests::{Hub, Server};
+use chat_tests::Server;
 use serde_json::{Value, json};
+
+use super::connect;
 
 #[tokio::test]
 async fn a_send_is_confirmed_to_its_connection_and_told_to_all_others() {
     let server = Server::start().await;
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
     let room = ann.room_with("room", &[&bob]).await;
-    let mut sender = Hub::connect(&ann).await;
-    let mut second = Hub::connect(&ann).await;
-    let mut other = Hub::connect(&bob).await;
+    let mut sender = connect(&ann).await;
+    let mut second = connect(&ann).await;
+    let mut other = connect(&bob).await;
 
     let send = json!({"roomId": room, "content": "hello\n\u{1F600}", "clientMessageId": "c-1"});
     let message = sender.invoke("SendMessage", send.clone()).await.unwrap();
@@ -49,8 +51,8 @@ async fn edits_and_deletions_are_confirmed_and_told() {
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
     let room = ann.room_with("room", &[&bob]).await;
     let sent = ann.say(room, "first").await;
-    let mut author = Hub::connect(&ann).await;
-    let mut other = Hub::connect(&bob).await;
+    let mut author = connect(&ann).await;
+    let mut other = connect(&bob).await;
 
     let edit = json!({"roomId": room, "messageId": sent["id"], "content": "second"});
     let error = other.invoke("EditMessage", edit.clone()).await.unwrap_err();
@@ -85,8 +87,8 @@ async fn pipelined_sends_keep_their_order_and_each_gets_its_completion() {
     let server = Server::start().await;
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
     let room = ann.room_with("room", &[&bob]).await;
-    let mut sender = Hub::connect(&ann).await;
-    let mut other = Hub::connect(&bob).await;
+    let mut sender = connect(&ann).await;
+    let mut other = connect(&bob).await;
     let mut calls = Vec::new();
     for n in 0..300 {
         let send = json!({"roomId": room, "content": format!("message {n}")});
@@ -105,7 +107,7 @@ async fn a_send_without_an_id_is_told_to_its_connection_as_to_the_others() {
     let server = Server::start().await;
     let ann = server.person("ann").await;
     let room = ann.room_with("room", &[]).await;
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     let silent = |target: &str, argument: Value| json!({"type": 1, "target": target, "arguments": [argument]});
     // Failures of such calls are answered by nothing at all.
     for call in [
@@ -140,7 +142,7 @@ async fn history_and_changes_are_the_same_as_over_rest() {
     let path = format!("/v1/rooms/{room}/messages/{}", sent[4]["id"]);
     ann.api.delete(&path).await.with(204);
 
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     for (query, argument) in [
         (String::new(), json!({"roomId": room})),
         ("?limit=3".into(), json!({"roomId": room, "limit": 3})),
@@ -198,7 +200,7 @@ async fn a_history_streams_oldest_first_without_what_was_deleted_beside_other_ca
     let server = Server::start().await;
     let ann = server.person("ann").await;
     let room = ann.room_with("room", &[]).await;
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     for n in 0..230 {
         let send = json!({"roomId": room, "content": format!("message {n}")});
         hub.call("SendMessage", &send).await.unwrap();
@@ -240,7 +242,7 @@ async fn a_cancelled_stream_ends_with_its_completion() {
     let server = Server::start().await;
     let ann = server.person("ann").await;
     let room = ann.room_with("room", &[]).await;
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     let content = "x".repeat(4_000);
     for _ in 0..300 {
         let send = json!({"roomId": room, "content": content});
@@ -277,7 +279,7 @@ async fn a_cancelled_stream_ends_with_its_completion() {
 async fn a_ping_answers_the_servers_time() {
     let server = Server::start().await;
     let ann = server.person("ann").await;
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     let answer = hub.invoke("Ping", json!({})).await.unwrap();
     let time = answer["serverTime"].as_str().expect("a time");
     assert!(
@@ -291,7 +293,7 @@ async fn a_ping_answers_the_servers_time() {
 async fn a_connection_is_renewed_by_a_token_of_the_same_user_alone() {
     let server = Server::start().await;
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     let with = |token: Option<&str>| json!({"accessToken": token});
 
     let error = hub
@@ -305,7 +307,6 @@ async fn a_connection_is_renewed_by_a_token_of_the_same_user_alone() {
         .unwrap_err();
     assert!(error.starts_with("unauthenticated: "), "{error}");
 
-    // Moved to another session, the connection lives on when the first one ends, and ends with its new one.
     let again = ann.again().await;
     let answer = hub
         .invoke("Authenticate", with(again.api.token()))
@@ -313,8 +314,8 @@ async fn a_connection_is_renewed_by_a_token_of_the_same_user_alone() {
         .unwrap();
     let expires_in = answer["expiresIn"].as_i64().expect("seconds");
     assert!((890..=900).contains(&expires_in), "{expires_in}");
-    ann.api.post_empty("/v1/auth/logout").await.with(204);
     hub.is_quiet().await;
+    // It lives by its new session from now on.
     again.api.post_empty("/v1/auth/logout").await.with(204);
     hub.closes(Some("sessionEnded"), json!({"type": 7})).await;
 }
@@ -324,7 +325,7 @@ async fn wrong_calls_are_refused_and_leave_the_connection_alone() {
     let server = Server::start().await;
     let ann = server.person("ann").await;
     let room = ann.room_with("room", &[]).await;
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     let send = json!({"roomId": room, "content": "x"});
     let cases = [
         (

@@ -4,6 +4,8 @@ use chat_tests::{Hub, Server, WITHIN};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::connect;
+
 #[tokio::test]
 async fn connected_names_the_user_and_all_rooms_with_their_heads() {
     let server = Server::start().await;
@@ -12,7 +14,7 @@ async fn connected_names_the_user_and_all_rooms_with_their_heads() {
     let second = bob.room_with("second", &[&ann]).await;
     bob.room_with("not hers", &[]).await;
     ann.say(second, "hello").await;
-    let hub = Hub::connect(&ann).await;
+    let hub = connect(&ann).await;
     let mut connected = hub.connected;
     let rooms = connected["rooms"].as_array_mut().expect("a list");
     rooms.sort_by_key(|room| room["id"].as_i64());
@@ -30,8 +32,8 @@ async fn connected_names_the_user_and_all_rooms_with_their_heads() {
 async fn joining_changing_and_leaving_are_told_to_the_right_people_in_order() {
     let server = Server::start().await;
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
-    let mut admin = Hub::connect(&ann).await;
-    let mut guest = Hub::connect(&bob).await;
+    let mut admin = connect(&ann).await;
+    let mut guest = connect(&bob).await;
 
     let room = ann.room_with("room", &[]).await;
     let joined = admin.event("RoomJoined").await;
@@ -102,7 +104,7 @@ async fn a_deleted_room_is_told_once_to_all_who_were_in_it() {
     let server = Server::start().await;
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
     let room = ann.room_with("room", &[&bob]).await;
-    let mut hubs = [Hub::connect(&ann).await, Hub::connect(&bob).await];
+    let mut hubs = [connect(&ann).await, connect(&bob).await];
     ann.api.delete(&format!("/v1/rooms/{room}")).await.with(204);
     for hub in &mut hubs {
         assert_eq!(
@@ -119,7 +121,7 @@ async fn whoever_leaves_with_their_messages_is_followed_by_what_that_makes_of_th
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
     let room = ann.room_with("room", &[&bob]).await;
     ann.say(room, "soon gone").await;
-    let mut other = Hub::connect(&bob).await;
+    let mut other = connect(&bob).await;
     let path = format!("/v1/rooms/{room}/members/me?deleteMessages=true");
     ann.api.delete(&path).await.with(204);
     let deleted = json!({"roomId": room, "seq": 4, "senderId": ann.id});
@@ -142,7 +144,7 @@ async fn a_new_username_is_told_in_each_of_the_users_rooms() {
     let (ann, bob) = (server.person("ann").await, server.person("bob").await);
     let first = ann.room_with("first", &[&bob]).await;
     let second = ann.room_with("second", &[&bob]).await;
-    let mut other = Hub::connect(&bob).await;
+    let mut other = connect(&bob).await;
     ann.api
         .patch("/v1/users/me", &json!({"username": "anna"}))
         .await
@@ -164,7 +166,7 @@ async fn heads_say_which_rooms_moved_since_the_last_time() {
     let ann = server.person("ann").await;
     let room = ann.room_with("moves", &[]).await;
     ann.room_with("rests", &[]).await;
-    let mut hub = Hub::connect(&ann).await;
+    let mut hub = connect(&ann).await;
     ann.say(room, "hello").await;
     assert_eq!(hub.event("MessageCreated").await["seq"], 2);
     let heads = timeout(WITHIN, heads(&mut hub)).await.expect("they come");

@@ -124,7 +124,7 @@ impl Listener {
                     return record;
                 }
                 let mut chunks: Vec<Bytes> = Vec::new();
-                self.connection.take(&mut chunks);
+                let _ = self.connection.take(&mut chunks);
                 if chunks.is_empty() {
                     self.connection.queued().await;
                     continue;

@@ -1,11 +1,13 @@
-//! A hub client that shows what is on the wire: records as JSON, in the order in which they come. Those in MessagePack are
-//! shown as what they would be in JSON, read and written by another implementation than ours.
+//! A hub client that shows what is on the wire, over any transport: records as JSON, in the order in which they come. Those
+//! in MessagePack are shown as what they would be in JSON, read and written by another implementation than ours.
+
+mod link;
+mod packed;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use chat_core::protocol::signalr::{Encoding, RecordReader};
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,10 +15,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite,
-};
+use tokio_tungstenite::{MaybeTlsStream, client_async, connect_async, tungstenite};
 
+use self::link::{Link, Requests, Socket};
+use self::packed::unpacked;
+pub use self::packed::{framed, packed_of, text_of};
 use crate::Person;
 
 /// How long anything may take: only a bound for what would hang otherwise.
@@ -27,10 +30,21 @@ const RECORD_BYTES: usize = 4 * 1024 * 1024;
 /// How a call ended: its result, or the text of its error.
 pub type Completion = Result<Value, String>;
 
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A WebSocket.
+    WebSockets,
+    /// Server-Sent Events, and POSTs.
+    ServerSentEvents,
+    /// Polls, and POSTs.
+    LongPolling,
+}
+
 /// A connection to the hub.
 #[derive(Debug)]
 pub struct Hub {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    link: Link,
     reader: RecordReader,
     /// How records are written, once a handshake is accepted.
     encoding: Option<Encoding>,
@@ -41,14 +55,19 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Negotiates, connects, shakes hands and waits for `Connected`.
+    /// Negotiates, connects over a WebSocket, shakes hands and waits for `Connected`.
     pub async fn connect(person: &Person) -> Self {
         Self::connect_in(person, Encoding::Json).await
     }
 
     /// As [`Hub::connect`], in this encoding.
     pub async fn connect_in(person: &Person, encoding: Encoding) -> Self {
-        Self::try_connect_in(person, encoding)
+        Self::connect_over(person, Over::WebSockets, encoding).await
+    }
+
+    /// As [`Hub::connect`], over this transport and in this encoding.
+    pub async fn connect_over(person: &Person, over: Over, encoding: Encoding) -> Self {
+        Self::try_connect_over(person, over, encoding)
             .await
             .expect("the hub takes the connection")
     }
@@ -58,22 +77,17 @@ impl Hub {
     /// # Errors
     /// It did.
     pub async fn try_connect(person: &Person) -> anyhow::Result<Self> {
-        Self::try_connect_in(person, Encoding::Json).await
+        Self::try_connect_over(person, Over::WebSockets, Encoding::Json).await
     }
 
-    async fn try_connect_in(person: &Person, encoding: Encoding) -> anyhow::Result<Self> {
-        let negotiate = person.api.request(
-            reqwest::Method::POST,
-            "/v1/hub/negotiate?negotiateVersion=1",
-        );
-        let offer = crate::Api::send(negotiate).await?;
-        anyhow::ensure!(offer.status == 200, "{}: {}", offer.status, offer.text);
-        let offer = offer.json();
-        let id = offer["connectionToken"]
-            .as_str()
-            .expect("a token")
-            .to_owned();
-        let mut hub = Self::open(person, &format!("?id={id}")).await?;
+    async fn try_connect_over(
+        person: &Person,
+        over: Over,
+        encoding: Encoding,
+    ) -> anyhow::Result<Self> {
+        let offer = Self::negotiate(person).await?;
+        let id = offer["connectionToken"].as_str().expect("a token");
+        let mut hub = Self::open_over(person, over, id).await?;
         let protocol = encoding.name();
         hub.shake(&format!(
             "{{\"protocol\":\"{protocol}\",\"version\":1}}\x1e"
@@ -87,6 +101,33 @@ impl Hub {
         hub.connected = connected["arguments"][0].clone();
         assert_eq!(hub.connected["connectionId"], offer["connectionId"]);
         Ok(hub)
+    }
+
+    /// What negotiation answers.
+    ///
+    /// # Errors
+    /// A refusal, or no server.
+    pub async fn negotiate(person: &Person) -> anyhow::Result<Value> {
+        let negotiate = person.api.request(
+            reqwest::Method::POST,
+            "/v1/hub/negotiate?negotiateVersion=1",
+        );
+        let offer = crate::Api::send(negotiate).await?;
+        anyhow::ensure!(offer.status == 200, "{}: {}", offer.status, offer.text);
+        Ok(offer.json())
+    }
+
+    /// Opens a negotiated connection over this transport, and no more.
+    ///
+    /// # Errors
+    /// A refusal, or no server.
+    pub async fn open_over(person: &Person, over: Over, id: &str) -> anyhow::Result<Self> {
+        let api = &person.api;
+        Ok(match over {
+            Over::WebSockets => Self::open(person, &format!("?id={id}")).await?,
+            Over::ServerSentEvents => Self::over(Link::Requests(Requests::events(api, id).await?)),
+            Over::LongPolling => Self::over(Link::Requests(Requests::polls(api, id).await?)),
+        })
     }
 
     /// The request of an upgrade, to be changed before it is sent.
@@ -118,7 +159,7 @@ impl Hub {
     /// A refusal, or no server.
     pub async fn upgrade(request: Request) -> Result<Self, tungstenite::Error> {
         let (socket, _) = connect_async(request).await?;
-        Ok(Self::over(socket))
+        Ok(Self::over(Link::Socket(Box::new(Socket(socket)))))
     }
 
     /// Upgrades by this request over a socket of the caller's.
@@ -130,12 +171,12 @@ impl Hub {
         request: Request,
     ) -> Result<Self, tungstenite::Error> {
         let (socket, _) = client_async(request, MaybeTlsStream::Plain(stream)).await?;
-        Ok(Self::over(socket))
+        Ok(Self::over(Link::Socket(Box::new(Socket(socket)))))
     }
 
-    const fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+    const fn over(link: Link) -> Self {
         Self {
-            socket,
+            link,
             reader: RecordReader::new(RECORD_BYTES),
             encoding: None,
             records: VecDeque::new(),
@@ -163,10 +204,9 @@ impl Hub {
     /// # Errors
     /// The connection is gone.
     pub async fn shaken(&mut self, encoding: Encoding) -> anyhow::Result<()> {
-        let (payload, is_binary) = self.frame().await.ok_or(anyhow::anyhow!("closed"))?;
-        assert_eq!(
-            is_binary,
-            encoding == Encoding::MessagePack,
+        let (payload, is_binary) = self.link.next().await.ok_or(anyhow::anyhow!("closed"))?;
+        assert!(
+            is_binary.is_none_or(|is| is == (encoding == Encoding::MessagePack)),
             "the answer is in the agreed kind of message"
         );
         let rest = payload
@@ -177,27 +217,27 @@ impl Hub {
         Ok(())
     }
 
-    /// Sends a text frame as it is.
+    /// Sends a text frame, or posts it, as it is.
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn send_text(&mut self, text: &str) -> Result<(), tungstenite::Error> {
-        self.socket.send(Message::text(text)).await
+    pub async fn send_text(&mut self, text: &str) -> anyhow::Result<()> {
+        self.send_frame(Message::text(text)).await
     }
 
-    /// Sends a frame as it is.
+    /// Sends a frame as it is, or posts what is in it.
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn send_frame(&mut self, frame: Message) -> Result<(), tungstenite::Error> {
-        self.socket.send(frame).await
+    pub async fn send_frame(&mut self, frame: Message) -> anyhow::Result<()> {
+        self.link.send(frame).await
     }
 
     /// Sends a record in the agreed encoding.
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn send_record(&mut self, record: &Value) -> Result<(), tungstenite::Error> {
+    pub async fn send_record(&mut self, record: &Value) -> anyhow::Result<()> {
         match self.encoding {
             Some(Encoding::MessagePack) => {
                 self.send_frame(Message::binary(packed_of(record))).await
@@ -240,25 +280,13 @@ impl Hub {
             if let Some(record) = self.records.pop_front() {
                 return Some(record);
             }
-            let (payload, is_binary) = self.frame().await?;
-            assert_eq!(
-                is_binary,
-                self.encoding == Some(Encoding::MessagePack),
+            let (payload, is_binary) = self.link.next().await?;
+            let is_packed = self.encoding == Some(Encoding::MessagePack);
+            assert!(
+                is_binary.is_none_or(|is| is == is_packed),
                 "a message is of the agreed kind"
             );
             self.take(&payload);
-        }
-    }
-
-    /// The next message with something in it, and whether it is binary.
-    async fn frame(&mut self) -> Option<(Vec<u8>, bool)> {
-        loop {
-            match self.socket.next().await? {
-                Ok(Message::Text(text)) => return Some((text.as_bytes().to_vec(), false)),
-                Ok(Message::Binary(bytes)) => return Some((bytes.to_vec(), true)),
-                Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-            }
         }
     }
 
@@ -297,11 +325,7 @@ impl Hub {
     ///
     /// # Errors
     /// The connection is gone.
-    pub async fn call(
-        &mut self,
-        target: &str,
-        argument: &Value,
-    ) -> Result<String, tungstenite::Error> {
+    pub async fn call(&mut self, target: &str, argument: &Value) -> anyhow::Result<String> {
         let id = self.calls.to_string();
         self.calls += 1;
         let call =
@@ -357,103 +381,5 @@ impl Hub {
         }
         assert_eq!(self.next().await, Some(close));
         assert_eq!(self.next().await, None, "nothing after Close");
-    }
-}
-
-/// A record on the wire.
-#[must_use]
-pub fn text_of(record: &Value) -> String {
-    format!("{record}\x1e")
-}
-
-/// The same record in MessagePack, as the official clients write it.
-#[must_use]
-pub fn packed_of(record: &Value) -> Vec<u8> {
-    let headers = record.get("headers").cloned().unwrap_or(json!({}));
-    let id = &record["invocationId"];
-    let mut items = vec![record["type"].clone()];
-    match record["type"].as_i64() {
-        Some(1 | 4) => {
-            items.extend([headers, id.clone(), record["target"].clone()]);
-            items.push(record["arguments"].clone());
-            items.extend(record.get("streamIds").cloned());
-        }
-        Some(2) => items.extend([headers, id.clone(), record["item"].clone()]),
-        Some(3) => {
-            items.extend([headers, id.clone()]);
-            match (record.get("error"), record.get("result")) {
-                (Some(error), _) => items.extend([json!(1), error.clone()]),
-                (None, Some(result)) => items.extend([json!(3), result.clone()]),
-                (None, None) => items.push(json!(2)),
-            }
-        }
-        Some(5) => items.extend([headers, id.clone()]),
-        Some(7) => items.extend([
-            record["error"].clone(),
-            json!(record["allowReconnect"] == true),
-        ]),
-        Some(8 | 9) => items.push(record["sequenceId"].clone()),
-        _ => {}
-    }
-    framed(&rmp_serde::to_vec(&items).expect("a value"))
-}
-
-/// A MessagePack record behind its length.
-#[must_use]
-pub fn framed(record: &[u8]) -> Vec<u8> {
-    let (mut out, mut length) = (Vec::new(), record.len());
-    while length > 0x7f {
-        out.push(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
-        length >>= 7;
-    }
-    out.push(u8::try_from(length).expect("seven bits"));
-    out.extend_from_slice(record);
-    out
-}
-
-/// The record as it would be in JSON. It must have the items that the server is to write: all clients read those.
-fn unpacked(record: &[u8]) -> Value {
-    let mut rest = record;
-    let items: Vec<Value> = rmp_serde::from_read(&mut rest).expect("a MessagePack array");
-    assert!(rest.is_empty(), "nothing behind the array");
-    let no_headers = json!({});
-    match &items[..] {
-        [kind, headers, id, target, arguments, stream_ids]
-            if *kind == 1 && *headers == no_headers && *stream_ids == json!([]) =>
-        {
-            let mut record = json!({"type": 1, "target": target, "arguments": arguments});
-            if !id.is_null() {
-                record["invocationId"] = id.clone();
-            }
-            record
-        }
-        [kind, headers, id, item] if *kind == 2 && *headers == no_headers => {
-            json!({"type": 2, "invocationId": id, "item": item})
-        }
-        [kind, headers, id, how, rest @ ..] if *kind == 3 && *headers == no_headers => {
-            let mut record = json!({"type": 3, "invocationId": id});
-            match (how.as_i64(), rest) {
-                (Some(1), [error]) => record["error"] = error.clone(),
-                (Some(2), []) => {}
-                (Some(3), [result]) => record["result"] = result.clone(),
-                other => panic!("not a completion: {other:?}"),
-            }
-            record
-        }
-        [kind] if *kind == 6 => json!({"type": 6}),
-        [kind, error, allow_reconnect] if *kind == 7 => {
-            let mut record = json!({"type": 7});
-            if !error.is_null() {
-                record["error"] = error.clone();
-            }
-            if *allow_reconnect == true {
-                record["allowReconnect"] = json!(true);
-            }
-            record
-        }
-        [kind, sequence_id] if *kind == 8 || *kind == 9 => {
-            json!({"type": kind, "sequenceId": sequence_id})
-        }
-        other => panic!("no record that clients read: {other:?}"),
     }
 }
