@@ -344,6 +344,7 @@ impl Client {
                 Arc::clone(&self.inner.http),
                 self.options().negotiate,
                 self.options().realtime.encoding.transfer_format(),
+                self.options().transports.clone(),
             )),
         }
     }

@@ -27,7 +27,8 @@
 //! - **The connection.** [`Client::connect`] opens the stream of what happens in the user's rooms: the events of each room in
 //!   the order of their `seq`, each once. A lost connection is made again, and what was missed is fetched; where the server
 //!   can't tell all of it any more, [`ClientEvent::Discontinuity`] says so. [`Connection::state`] can be watched beside it, and
-//!   [`Connection::positions`] kept, to go on in another run.
+//!   [`Connection::positions`] kept, to go on in another run. Where a proxy lets no WebSocket through, the connection runs
+//!   over Server-Sent Events or long polling: see [`ClientBuilder::transports`].
 //! - **Sends.** A message goes out under an id of its own, which the server stores once, so it is repeated until it is
 //!   answered. With an [`Outbox`] that is true beyond the end of the program.
 //! - **Errors.** Each [`Error`] says what to do; [`Error::code`] gives the server's stable code.
@@ -37,7 +38,7 @@
 //!
 //! # Features
 //!
-//! None so far: REST and the connection over a WebSocket, with TLS by rustls and the system's root certificates.
+//! None so far: REST and the realtime connection, with TLS by rustls and the system's root certificates.
 
 mod changes;
 mod client;
@@ -54,6 +55,7 @@ mod tokens;
 
 pub use async_trait::async_trait;
 pub use chat_core::protocol::signalr::Encoding;
+pub use chat_core::protocol::signalr::negotiate::Transport as TransportKind;
 pub use chat_core::{model, protocol};
 
 pub use self::client::Client;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chat_core::model::{Clock, SystemClock};
 use chat_core::protocol::signalr::Encoding;
+use chat_core::protocol::signalr::negotiate::Transport as TransportKind;
 use chat_core::random::{Random, SystemRandom};
 use reqwest::Url;
 
@@ -33,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) realtime: RealtimeOptions,
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) negotiate: bool,
+    pub(crate) transports: Vec<TransportKind>,
     pub(crate) outbox: Option<Arc<dyn Outbox>>,
 }
 
@@ -46,7 +48,7 @@ pub(crate) enum LoginOption {
 }
 
 impl Options {
-    fn new(server: Url) -> Self {
+    pub(crate) fn new(server: Url) -> Self {
         Self {
             server,
             login: LoginOption::Store(Arc::new(MemoryTokenStore::default())),
@@ -64,8 +66,36 @@ impl Options {
             realtime: RealtimeOptions::default(),
             connector: None,
             negotiate: true,
+            transports: vec![
+                TransportKind::WebSockets,
+                TransportKind::ServerSentEvents,
+                TransportKind::LongPolling,
+            ],
             outbox: None,
         }
+    }
+}
+
+impl Options {
+    /// Whether what was set goes together.
+    fn check(&self) -> Result<()> {
+        let encoding = self.realtime.encoding;
+        let carries = |kind: &TransportKind| {
+            kind.transfer_formats()
+                .contains(&encoding.transfer_format())
+        };
+        if !self.transports.iter().any(carries) {
+            return Err(Error::BadOption(format!(
+                "none of the transports allowed carries {}",
+                encoding.name()
+            )));
+        }
+        if !self.negotiate && !self.transports.contains(&TransportKind::WebSockets) {
+            return Err(Error::BadOption(
+                "without negotiation there are WebSockets alone, which aren't allowed".into(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -82,6 +112,7 @@ impl fmt::Debug for Options {
             .field("retry_wait", &self.retry_wait)
             .field("realtime", &self.realtime)
             .field("negotiate", &self.negotiate)
+            .field("transports", &self.transports)
             .finish_non_exhaustive()
     }
 }
@@ -233,8 +264,15 @@ impl ClientBuilder {
         self.set(|o| o.realtime.encoding = encoding)
     }
 
-    /// Opens the WebSocket at once, without asking the server first whether and where: one request less, for servers that
-    /// are known not to send their clients elsewhere.
+    /// What the realtime connection may run over. The server says in which order they are tried: a WebSocket, then
+    /// Server-Sent Events (not with MessagePack), then long polling, which pass where a proxy lets no WebSocket through.
+    /// Default: all of them.
+    pub fn transports(self, allowed: impl IntoIterator<Item = TransportKind>) -> Self {
+        self.set(|o| o.transports = allowed.into_iter().collect())
+    }
+
+    /// Opens a WebSocket at once, without asking the server first whether and where: one request less, for servers that
+    /// are known not to send their clients elsewhere. There is no other transport then.
     pub fn skip_negotiation(self) -> Self {
         self.set(|o| o.negotiate = false)
     }
@@ -261,7 +299,9 @@ impl ClientBuilder {
     /// # Errors
     /// [`Error::BadOption`] for the first option that was wrong.
     pub fn build(self) -> Result<Client> {
-        Client::new(self.options?)
+        let options = self.options?;
+        options.check()?;
+        Client::new(options)
     }
 }
 
@@ -308,6 +348,24 @@ mod tests {
         ] {
             assert!(server_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn some_transport_must_be_left() {
+        use TransportKind::{LongPolling, ServerSentEvents};
+        let builder = || ClientBuilder::new("https://chat.example");
+        let message_pack = || builder().encoding(Encoding::MessagePack);
+        assert!(builder().transports([]).build().is_err());
+        assert!(builder().transports([ServerSentEvents]).build().is_ok());
+        assert!(
+            message_pack()
+                .transports([ServerSentEvents])
+                .build()
+                .is_err()
+        );
+        assert!(message_pack().transports([LongPolling]).build().is_ok());
+        let at_once = builder().transports([LongPolling]).skip_negotiation();
+        assert!(at_once.build().is_err());
     }
 
     #[test]

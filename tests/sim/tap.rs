@@ -135,6 +135,8 @@ fn place(argument: &Value) -> Option<(RoomId, Seq)> {
     Some((RoomId(room), Seq(seq)))
 }
 
+impl Transport for Tap {}
+
 impl Stream for Tap {
     type Item = io::Result<Bytes>;
 

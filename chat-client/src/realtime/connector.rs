@@ -1,27 +1,27 @@
-//! The way to the hub: negotiation, then a WebSocket.
+//! The way to the hub: negotiation, then the first transport that can be had.
 
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use chat_core::protocol::paths;
 use chat_core::protocol::signalr::negotiate::{
-    AvailableTransport, NEGOTIATE_VERSION, NegotiateResponse, Redirect, TransferFormat,
-    Transport as Offered,
+    AvailableTransport, NEGOTIATE_VERSION, NegotiateResponse, Offer, Redirect, TransferFormat,
+    Transport as TransportKind,
 };
-use chat_core::protocol::{HubError, paths};
-use reqwest::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use futures_util::{Sink, Stream};
+use reqwest::header::CONTENT_LENGTH;
+use reqwest::{Method, Url};
 
-use super::transport::{Transport, WebSocket};
-use crate::error::{Error, Refusal, Result};
-use crate::http::{Http, bearer, below, decode, unreachable};
+use super::place::Place;
+use super::transport::Transport;
+use super::{long_polling, server_sent_events, upgrade};
+use crate::error::{Error, Result};
+use crate::http::{Http, below, decode, unreachable};
 
 /// How often the server may send the client elsewhere, as in the official clients.
 const REDIRECTS: usize = 100;
@@ -36,6 +36,12 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// [`Error::Refused`] when the server answered; with status 401 the client tries again with a renewed token.
     /// [`Error::Unreachable`] or [`Error::Timeout`] when it didn't.
     async fn connect(&self, access_token: &str) -> Result<Box<dyn Transport>>;
+
+    /// Whether the next [`connect`](Self::connect) would open another kind of transport than one that carried nothing:
+    /// then it is called at once, instead of after a pause.
+    fn has_other_way(&self) -> bool {
+        false
+    }
 }
 
 /// Connects over HTTP.
@@ -44,60 +50,139 @@ pub(crate) struct HttpConnector {
     http: Arc<Http>,
     negotiate: bool,
     format: TransferFormat,
+    /// The transports allowed.
+    allowed: Vec<TransportKind>,
+    ways: Arc<Ways>,
 }
 
 #[async_trait]
 impl Connector for HttpConnector {
     async fn connect(&self, access_token: &str) -> Result<Box<dyn Transport>> {
-        let hub = below(self.http.server(), paths::HUB);
-        if self.negotiate {
-            let place = self.negotiate(hub, access_token).await?;
-            self.open(place.url, &place.access_token).await
-        } else {
-            self.open(hub, access_token).await
+        let hub = Place {
+            http: Arc::clone(&self.http),
+            url: below(self.http.server(), paths::HUB),
+            access_token: access_token.to_owned(),
+        };
+        if !self.negotiate {
+            return upgrade::open(&hub, self.format).await;
         }
+        let opened = self.open_one_of(hub).await;
+        if opened.is_err() {
+            self.ways.begin_anew();
+        }
+        opened
+    }
+
+    fn has_other_way(&self) -> bool {
+        self.ways.has_other()
     }
 }
 
-/// Where negotiation led to.
-struct Place {
-    url: Url,
-    access_token: String,
+/// Whether another transport would fare no better: the hub itself said no, but for an id that it doesn't know, as where
+/// requests don't all come to one node.
+fn is_final(error: &Error) -> bool {
+    match error {
+        Error::Refused(refusal) => {
+            refusal.status == 401 || refusal.code.is_some() && refusal.status != 404
+        }
+        Error::BadOption(_) => true,
+        _ => false,
+    }
+}
+
+fn nothing_fits() -> Error {
+    Error::malformed("it offers no transport that is allowed and carries this encoding")
 }
 
 impl HttpConnector {
-    /// Connects to carry records of this format.
-    pub(crate) const fn new(http: Arc<Http>, negotiate: bool, format: TransferFormat) -> Self {
+    /// Connects to carry records of this format, over one of these transports; without negotiation over a WebSocket.
+    pub(crate) fn new(
+        http: Arc<Http>,
+        negotiate: bool,
+        format: TransferFormat,
+        allowed: Vec<TransportKind>,
+    ) -> Self {
         Self {
             http,
             negotiate,
             format,
+            allowed,
+            ways: Arc::default(),
+        }
+    }
+
+    /// Those of the offered transports that can be used, in the server's order.
+    fn fitting(&self, offer: &Offer) -> Result<Vec<TransportKind>> {
+        let fits = |offered: &&AvailableTransport| {
+            self.allowed.contains(&offered.transport)
+                && offered.transfer_formats.contains(&self.format)
+        };
+        let offered = offer.available_transports.iter().filter(fits);
+        let kinds: Vec<_> = offered.map(|offered| offered.transport).collect();
+        if kinds.is_empty() {
+            return Err(nothing_fits());
+        }
+        Ok(kinds)
+    }
+
+    /// Opens the first transport that can be had.
+    async fn open_one_of(&self, hub: Place) -> Result<Box<dyn Transport>> {
+        let (mut place, mut offer) = self.negotiate(hub.clone()).await?;
+        let kinds = self.ways.order(self.fitting(&offer)?);
+        let mut first_error = None;
+        for (n, kind) in kinds.into_iter().enumerate() {
+            if n > 0 {
+                // What was negotiated is used up by the transport that failed.
+                (place, offer) = self.negotiate(hub.clone()).await?;
+                if !self.fitting(&offer)?.contains(&kind) {
+                    continue;
+                }
+            }
+            place.url.query_pairs_mut().append_pair("id", offer.id());
+            match self.open(kind, &place).await {
+                Ok(transport) => {
+                    return Ok(Box::new(Watched {
+                        transport,
+                        kind,
+                        ways: Arc::clone(&self.ways),
+                        is_heard: false,
+                    }));
+                }
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    self.ways.failed(kind);
+                    tracing::info!(
+                        ?kind,
+                        error = &error as &dyn std::error::Error,
+                        "this transport can't be had"
+                    );
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        // The best transport's says most.
+        Err(first_error.unwrap_or_else(nothing_fits))
+    }
+
+    async fn open(&self, kind: TransportKind, place: &Place) -> Result<Box<dyn Transport>> {
+        match kind {
+            TransportKind::WebSockets => upgrade::open(place, self.format).await,
+            TransportKind::ServerSentEvents => server_sent_events::open(place).await,
+            TransportKind::LongPolling => long_polling::open(place, self.format).await,
         }
     }
 
     /// Asks where to connect, following the server's directions.
-    async fn negotiate(&self, hub: Url, access_token: &str) -> Result<Place> {
-        let mut place = Place {
-            url: hub,
-            access_token: access_token.to_owned(),
-        };
+    async fn negotiate(&self, mut place: Place) -> Result<(Place, Offer)> {
         for _ in 0..=REDIRECTS {
-            match self.negotiate_at(&place).await? {
+            match negotiate_at(&place).await? {
                 NegotiateResponse::Offer(offer) => {
                     if offer.use_stateful_reconnect {
                         return Err(Error::malformed(
                             "it grants a stateful reconnect that wasn't asked for",
                         ));
                     }
-                    let fits = |t: &AvailableTransport| {
-                        t.transport == Offered::WebSockets
-                            && t.transfer_formats.contains(&self.format)
-                    };
-                    if !offer.available_transports.iter().any(fits) {
-                        return Err(Error::malformed("it offers no WebSocket for this encoding"));
-                    }
-                    place.url.query_pairs_mut().append_pair("id", offer.id());
-                    return Ok(place);
+                    return Ok((place, offer));
                 }
                 NegotiateResponse::Redirect(redirect) => follow(&mut place, redirect)?,
                 NegotiateResponse::Error { error } => {
@@ -107,97 +192,128 @@ impl HttpConnector {
         }
         Err(Error::malformed("it sends the client around in circles"))
     }
+}
 
-    async fn negotiate_at(&self, place: &Place) -> Result<NegotiateResponse> {
-        let mut url = below(&place.url, "/negotiate");
-        url.query_pairs_mut()
-            .append_pair("negotiateVersion", &NEGOTIATE_VERSION.to_string());
-        let request = self
-            .http
-            .client()?
-            .post(url)
-            .header(AUTHORIZATION, bearer(&place.access_token)?)
-            .header(CONTENT_LENGTH, 0);
-        let (status, headers, body) = self
-            .http
-            .within_timeout(async {
-                let response = request.send().await.map_err(unreachable)?;
-                let status = response.status();
-                let headers = response.headers().clone();
-                Ok((status, headers, self.http.read(response).await?))
-            })
-            .await?;
-        if status.is_success() {
-            decode(&body)
-        } else {
-            Err(self.refusal(status, &headers, &body))
-        }
-    }
-
-    /// Opens a WebSocket (RFC 6455 §4.1).
-    async fn open(&self, url: Url, access_token: &str) -> Result<Box<dyn Transport>> {
-        let mut nonce = [0; 16];
-        self.http.random().fill(&mut nonce);
-        let key = BASE64.encode(nonce);
-        let request = self
-            .http
-            .client()?
-            .get(url)
-            .header(AUTHORIZATION, bearer(access_token)?)
-            .header(CONNECTION, "Upgrade")
-            .header(UPGRADE, "websocket")
-            .header(SEC_WEBSOCKET_VERSION, "13")
-            .header(SEC_WEBSOCKET_KEY, &key);
-        let stream = self
-            .http
-            .within_timeout(async {
-                let response = self.switched(request, &key).await?;
-                response.upgrade().await.map_err(unreachable)
-            })
-            .await?;
-        let socket = WebSocket::upgraded(stream, self.http.response_limit_bytes()).await;
-        Ok(Box::new(socket.carrying(self.format)))
-    }
-
-    /// Sends the upgrade and checks that the server switched to what was asked for.
-    async fn switched(&self, request: RequestBuilder, key: &str) -> Result<Response> {
+async fn negotiate_at(place: &Place) -> Result<NegotiateResponse> {
+    let mut at = place.clone();
+    at.url = below(&place.url, "/negotiate");
+    at.url
+        .query_pairs_mut()
+        .append_pair("negotiateVersion", &NEGOTIATE_VERSION.to_string());
+    let request = at.request(Method::POST)?.header(CONTENT_LENGTH, 0);
+    let answer = at.http.within_timeout(async {
         let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        if status != StatusCode::SWITCHING_PROTOCOLS {
-            let body = self.http.read(response).await?;
-            return Err(if status.is_success() {
-                Error::malformed("it didn't switch to a WebSocket")
-            } else {
-                self.refusal(status, &headers, &body)
-            });
-        }
-        if headers.get(SEC_WEBSOCKET_ACCEPT).map(|v| v.as_bytes()) != Some(accept(key).as_bytes()) {
-            return Err(Error::malformed(
-                "its WebSocket handshake has a wrong Sec-WebSocket-Accept",
-            ));
-        }
-        Ok(response)
+        at.read(response).await
+    });
+    let (_, body) = answer.await?;
+    decode(&body)
+}
+
+/// Which transports have been tried in vain: they couldn't be opened, or carried nothing.
+#[derive(Debug, Default)]
+struct Ways(Mutex<Tried>);
+
+#[derive(Debug, Default)]
+struct Tried {
+    fitting: Vec<TransportKind>,
+    failed: Vec<TransportKind>,
+}
+
+impl Ways {
+    fn lock(&self) -> MutexGuard<'_, Tried> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A refusal on a hub path: one line `<code>: <detail>`.
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Error {
-        let mut refusal = self.http.refusal(status, headers, body);
-        let is_text = headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|v| v.as_bytes().starts_with(b"text/plain"));
-        if is_text && let Ok(text) = std::str::from_utf8(body) {
-            let said = HubError::parse(text.trim_end());
-            if said.code.is_some() {
-                refusal = Refusal {
-                    code: said.code,
-                    detail: said.detail,
-                    retry_after: refusal.retry_after.or(said.retry_after),
-                    ..refusal
-                };
-            }
+    /// These transports, in the order in which to try them: those tried in vain, last.
+    fn order(&self, fitting: Vec<TransportKind>) -> Vec<TransportKind> {
+        let mut tried = self.lock();
+        tried.fitting.clone_from(&fitting);
+        if !tried.has_other() {
+            // A new round.
+            tried.failed.clear();
         }
-        refusal.into()
+        let (mut kinds, last): (Vec<_>, Vec<_>) = fitting
+            .into_iter()
+            .partition(|kind| !tried.failed.contains(kind));
+        kinds.extend(last);
+        kinds
+    }
+
+    fn has_other(&self) -> bool {
+        self.lock().has_other()
+    }
+
+    /// After something came over one of them, or when none can be opened, the next connection begins with the best again.
+    fn begin_anew(&self) {
+        self.lock().failed.clear();
+    }
+
+    fn failed(&self, kind: TransportKind) {
+        let mut tried = self.lock();
+        if !tried.failed.contains(&kind) {
+            tried.failed.push(kind);
+        }
+    }
+}
+
+impl Tried {
+    fn has_other(&self) -> bool {
+        self.fitting.iter().any(|kind| !self.failed.contains(kind))
+    }
+}
+
+/// A transport that remembers if nothing came over it.
+struct Watched {
+    transport: Box<dyn Transport>,
+    kind: TransportKind,
+    ways: Arc<Ways>,
+    is_heard: bool,
+}
+
+impl Transport for Watched {
+    fn is_kept_alive(&self) -> bool {
+        self.transport.is_kept_alive()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.is_heard {
+            self.ways.failed(self.kind);
+        }
+    }
+}
+
+impl Stream for Watched {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let came = ready!(Pin::new(&mut *self.transport).poll_next(cx));
+        if !self.is_heard && matches!(came, Some(Ok(_))) {
+            self.is_heard = true;
+            self.ways.begin_anew();
+        }
+        Poll::Ready(came)
+    }
+}
+
+impl Sink<Bytes> for Watched {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport).poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, record: Bytes) -> io::Result<()> {
+        Pin::new(&mut *self.transport).start_send(record)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.transport).poll_close(cx)
     }
 }
 
@@ -224,29 +340,15 @@ fn follow(place: &mut Place, redirect: Redirect) -> Result<()> {
     Ok(())
 }
 
-/// What the server answers to a `Sec-WebSocket-Key` (RFC 6455 §4.2.2).
-fn accept(key: &str) -> String {
-    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    hash.update(key.as_bytes());
-    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    BASE64.encode(hash.finish())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_accept_header_is_as_in_rfc_6455() {
-        assert_eq!(
-            accept("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-    }
-
     fn place(url: &str) -> Place {
+        let url = Url::parse(url).expect("a URL");
         Place {
-            url: Url::parse(url).expect("a URL"),
+            http: Arc::new(Http::new(crate::options::Options::new(url.clone()))),
+            url,
             access_token: "ours".into(),
         }
     }

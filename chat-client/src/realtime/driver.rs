@@ -206,16 +206,22 @@ impl Driver {
                     .then(|| token.token.clone()),
                 error,
             };
-            let transport = connector.connect(&token.token).await.map_err(failed)?;
-            let wire = Wire::open(
-                transport,
-                options.encoding,
-                options.handshake_timeout,
-                options.record_limit_bytes,
-            )
-            .await
-            .map_err(failed)?;
-            Ok(Session::new(wire, token, &*clock, Instant::now()))
+            loop {
+                let transport = connector.connect(&token.token).await.map_err(failed)?;
+                let opened = Wire::open(
+                    transport,
+                    options.encoding,
+                    options.handshake_timeout,
+                    options.record_limit_bytes,
+                );
+                match opened.await {
+                    Ok(wire) => return Ok(Session::new(wire, token, &*clock, Instant::now())),
+                    // Something between here and the server lets the transport be opened, and nothing through.
+                    Err(Error::Timeout(_) | Error::ConnectionLost(_))
+                        if connector.has_other_way() => {}
+                    Err(error) => return Err(failed(error)),
+                }
+            }
         }
     }
 

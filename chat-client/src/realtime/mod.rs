@@ -3,12 +3,17 @@
 pub(crate) mod connector;
 mod driver;
 mod event;
+mod long_polling;
+mod place;
 mod request;
+mod requests;
 mod sends;
 mod serve;
+mod server_sent_events;
 mod session;
 mod sync;
 mod transport;
+mod upgrade;
 mod wire;
 
 use std::fmt;

@@ -39,7 +39,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Begins right after the handshake, with a Ping: the server's time-out counts from the first one.
+    /// Begins right after the handshake, with a Ping where there are any: the server's time-out counts from the first one.
     pub(crate) fn new(wire: Wire, token: TokenInUse, clock: &dyn Clock, now: Instant) -> Self {
         let mut session = Self {
             wire,
@@ -52,7 +52,9 @@ impl Session {
             last_heard: now,
             reading: true,
         };
-        session.ping(now);
+        if session.wire.is_kept_alive() {
+            session.ping(now);
+        }
         session
     }
 
@@ -94,30 +96,31 @@ impl Session {
 
     /// When a timer of the connection itself falls due.
     pub(crate) fn wake_at(&self, options: &RealtimeOptions) -> Instant {
-        let mut at = self.last_written + options.keep_alive;
-        if self.reading {
-            at = at.min(self.last_heard + options.server_timeout);
-        }
-        if self.connected_at.is_none() {
-            at = at.min(self.opened_at + options.handshake_timeout);
-        }
-        let calls = self.calls.expires_at();
-        let renewal = self.renewal.at;
-        [calls, renewal]
-            .into_iter()
-            .flatten()
-            .fold(at, Instant::min)
+        let is_kept_alive = self.wire.is_kept_alive();
+        [
+            is_kept_alive.then(|| self.last_written + options.keep_alive),
+            (is_kept_alive && self.reading).then(|| self.last_heard + options.server_timeout),
+            (self.connected_at.is_none()).then(|| self.opened_at + options.handshake_timeout),
+            self.calls.expires_at(),
+            self.renewal.at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        // Nothing is due: looking again does no harm.
+        .unwrap_or_else(|| Instant::now() + options.server_timeout)
     }
 
     /// Carries out the timers that are due, but for those of calls.
     pub(crate) fn on_time(&mut self, options: &RealtimeOptions, now: Instant) -> Result<(), End> {
-        if self.reading && now >= self.last_heard + options.server_timeout {
+        let is_kept_alive = self.wire.is_kept_alive();
+        if is_kept_alive && self.reading && now >= self.last_heard + options.server_timeout {
             return Err(End::lost(Disconnect::Silent(options.server_timeout)));
         }
         if self.connected_at.is_none() && now >= self.opened_at + options.handshake_timeout {
             return Err(End::lost(Disconnect::Silent(options.handshake_timeout)));
         }
-        if now >= self.last_written + options.keep_alive {
+        if is_kept_alive && now >= self.last_written + options.keep_alive {
             self.ping(now);
         }
         Ok(())

@@ -19,11 +19,11 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 pub trait Transport:
     Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + Unpin
 {
-}
-
-impl<T> Transport for T where
-    T: Stream<Item = io::Result<Bytes>> + Sink<Bytes, Error = io::Error> + Send + Unpin
-{
+    /// Whether both ends send something every 15 s, so that silence means that the other is gone. Not so on long polling,
+    /// which SignalR leaves alone: a transport that waits without saying anything finds out by itself.
+    fn is_kept_alive(&self) -> bool {
+        true
+    }
 }
 
 /// A WebSocket as a [`Transport`], over a byte stream that was upgraded already. Its messages are text unless it is told
@@ -59,6 +59,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self { format, ..self }
     }
 }
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Transport for WebSocket<S> {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = io::Result<Bytes>;

@@ -71,6 +71,11 @@ impl Wire {
         }
     }
 
+    /// Whether silence means that the server is gone.
+    pub(crate) fn is_kept_alive(&self) -> bool {
+        self.transport.is_kept_alive()
+    }
+
     /// Queues a record. It goes out while [`receive`](Self::receive) is awaited.
     pub(crate) fn write(&mut self, record: impl Into<Bytes>) {
         self.outgoing.push_back(record.into());

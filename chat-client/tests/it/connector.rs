@@ -170,7 +170,7 @@ async fn negotiations_that_make_no_sense_are_malformed() {
     granted["useStatefulReconnect"] = true.into();
     let mut poor = offer();
     poor["availableTransports"] =
-        json!([{"transport": "LongPolling", "transferFormats": ["Text"]}]);
+        json!([{"transport": "LongPolling", "transferFormats": ["Binary"]}]);
     let answers = [
         granted,
         poor,

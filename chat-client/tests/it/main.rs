@@ -9,3 +9,4 @@ mod outbox;
 mod realtime;
 mod rest;
 mod tokens;
+mod transports;
