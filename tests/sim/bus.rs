@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chat_core::bus::{BusError, EventBus, FaultyBus, Hint, Interest, Subscription};
+use chat_core::bus::{BusError, EventBus, FaultyBus, Hint, Interest, News, Subscription};
 use chat_core::model::{Event, RoomId, Seq};
+use chat_core::store::memory::Memory;
 
 /// Events by their places.
 pub(crate) type Published = BTreeMap<(RoomId, Seq), Event>;
@@ -50,6 +51,59 @@ impl RecordingBus {
     pub(crate) fn clashes(&self) -> Vec<(RoomId, Seq)> {
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         record.clashes.clone()
+    }
+}
+
+/// A node's own way to the bus: nothing goes through while the node's connection to the database is held.
+#[derive(Debug)]
+pub(crate) struct NodeBus {
+    pub(crate) bus: RecordingBus,
+    pub(crate) store: Memory,
+}
+
+#[async_trait]
+impl EventBus for NodeBus {
+    async fn publish(&self, events: &[Event]) -> Result<(), BusError> {
+        self.store.let_go().await;
+        let published = self.bus.publish(events).await;
+        self.store.let_go().await;
+        published
+    }
+
+    async fn hint(&self, hint: Hint) -> Result<(), BusError> {
+        self.store.let_go().await;
+        self.bus.hint(hint).await
+    }
+
+    async fn subscribe(
+        &self,
+        interest: Arc<dyn Interest>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        self.store.let_go().await;
+        Ok(Box::new(NodeSubscription {
+            subscription: self.bus.subscribe(interest).await?,
+            store: self.store.clone(),
+            arrived: Vec::new(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct NodeSubscription {
+    subscription: Box<dyn Subscription>,
+    store: Memory,
+    /// What came and waits for the node.
+    arrived: Vec<News>,
+}
+
+#[async_trait]
+impl Subscription for NodeSubscription {
+    async fn next(&mut self) -> Result<Vec<News>, BusError> {
+        if self.arrived.is_empty() {
+            self.arrived = self.subscription.next().await?;
+        }
+        self.store.let_go().await;
+        Ok(std::mem::take(&mut self.arrived))
     }
 }
 

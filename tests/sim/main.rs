@@ -1,6 +1,6 @@
 //! A whole cluster with its clients in one deterministic process, under faults drawn from a seed.
 //!
-//! Two nodes over one database and one bus, four clients of the SDK, one thread, and time that stands still unless all wait.
+//! Three nodes over one database and one bus, four clients of the SDK, one thread, and time that stands still unless all wait.
 //! Each seed is a story; [`check`] then looks at it from outside. `SIM_SEEDS=n` runs that many seeds instead of the
 //! default, `SIM_SEED=x` runs one alone and prints what happened.
 

@@ -94,8 +94,9 @@ impl Scenario {
             }
             76..80 => self.stall(),
             80..84 => self.be_busy(),
-            84..88 => self.crash(),
-            88..92 => self.bus_faults(),
+            84..87 => self.crash(),
+            87..90 => self.pause(),
+            90..92 => self.bus_faults(),
             92..97 => self.store_faults(),
             _ => self.end_session(),
         }
@@ -413,6 +414,20 @@ impl Scenario {
                 sleep(Duration::from_millis(200)).await;
             }
             world.note(format_args!("node {node} runs"));
+        });
+    }
+
+    /// Stops a node for a while, often beyond its lease of 3 s.
+    fn pause(&mut self) {
+        let (node, duration) = (self.node(), self.duration(500..15_000));
+        self.world
+            .note(format_args!("node {node} is paused for {duration:?}"));
+        self.world.pause(node, true);
+        let world = Arc::clone(&self.world);
+        self.beside.spawn(async move {
+            sleep(duration).await;
+            world.pause(node, false);
+            world.note(format_args!("node {node} goes on"));
         });
     }
 

@@ -91,7 +91,8 @@ impl Ear {
         };
         let target = record["target"].as_str().unwrap_or_default();
         let client = self.client;
-        self.world.pushed(client, room, seq);
+        self.world
+            .pushed(client, room, seq, target == "RoomDeleted");
         let heard = self.heard.entry(room).or_default();
         if seq <= heard.last_push {
             self.world.violation(format!(

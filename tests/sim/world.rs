@@ -1,4 +1,4 @@
-//! Everything of a run but its clients: two nodes over one database and one bus, who is logged in, and what was seen.
+//! Everything of a run but its clients: three nodes over one database and one bus, who is logged in, and what was seen.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,21 @@ use chat_core::model::limits::Rates;
 use chat_core::model::{Message, RoomId, Seq, UserId};
 use chat_core::random::{Random, SeededRandom};
 use chat_core::service::{Chat, Fault};
+use chat_core::store::Store as _;
 use chat_core::store::memory::Memory;
 use chat_server::hub::{Ids, serve};
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bus::RecordingBus;
+use crate::bus::{NodeBus, RecordingBus};
 use crate::clock::SimClock;
 use crate::line::Line;
 use crate::tap::Tap;
 use crate::trace::Trace;
 
 /// Nodes of the cluster.
-pub(crate) const NODES: usize = 2;
+pub(crate) const NODES: usize = 3;
 /// Clients, each a user of its own.
 pub(crate) const CLIENTS: usize = 4;
 /// How long a write of the database takes.
@@ -57,6 +59,26 @@ pub(crate) struct Send {
     pub(crate) acknowledged: Option<Message>,
 }
 
+/// An event that a client was pushed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pushed {
+    pub(crate) client: usize,
+    pub(crate) room: RoomId,
+    pub(crate) seq: Seq,
+    /// Whether its user was in the room then.
+    pub(crate) member: bool,
+    /// Whether it says that the room is gone.
+    pub(crate) end: bool,
+}
+
+/// A client's line, to which node and by which session.
+struct ClientLine {
+    client: usize,
+    node: usize,
+    session: String,
+    line: Arc<Line>,
+}
+
 /// A node that runs.
 struct Node {
     chat: Chat,
@@ -73,12 +95,13 @@ struct Seen {
     logins: u64,
     /// When which session was known to be over.
     ended: BTreeMap<String, Instant>,
-    lines: Vec<(usize, String, Arc<Line>)>,
+    lines: Vec<ClientLine>,
     sends: Vec<Send>,
     /// How often a send went out, by `clientMessageId`.
     sent: BTreeMap<String, u32>,
-    /// What nodes pushed: to whom, of which place.
-    pushed: Vec<(usize, RoomId, Seq)>,
+    pushed: Vec<Pushed>,
+    /// When each node went on after a pause.
+    resumed: [Option<Instant>; NODES],
 }
 
 /// See the module.
@@ -118,7 +141,7 @@ impl World {
             clock,
             bus: RecordingBus::new(bus_faults.clone()),
             bus_faults,
-            stores: [database.connect(), database.connect()],
+            stores: std::array::from_fn(|_| database.connect()),
             database,
             users: [UserId(0); CLIENTS],
             nodes: Mutex::default(),
@@ -174,11 +197,21 @@ impl World {
         std::mem::take(&mut self.seen().trace)
     }
 
-    pub(crate) fn pushed(&self, client: usize, room: RoomId, seq: Seq) {
-        self.seen().pushed.push((client, room, seq));
+    pub(crate) fn pushed(&self, client: usize, room: RoomId, seq: Seq, end: bool) {
+        let rooms = self.database.memberships(self.users[client]);
+        let rooms = rooms.now_or_never().expect("this connection isn't held");
+        let rooms = rooms.expect("this connection doesn't fail");
+        let member = rooms.iter().any(|m| m.room_id == room);
+        self.seen().pushed.push(Pushed {
+            client,
+            room,
+            seq,
+            member,
+            end,
+        });
     }
 
-    pub(crate) fn all_pushed(&self) -> Vec<(usize, RoomId, Seq)> {
+    pub(crate) fn all_pushed(&self) -> Vec<Pushed> {
         self.seen().pushed.clone()
     }
 
@@ -228,7 +261,10 @@ impl World {
         let started = Chat::builder()
             .store(self.stores[node].clone())
             .authenticator(SimAuthenticator)
-            .bus(self.bus.clone())
+            .bus(NodeBus {
+                bus: self.bus.clone(),
+                store: self.stores[node].clone(),
+            })
             .clock(Arc::new(self.clock))
             .random(random)
             .rates(rates)
@@ -259,6 +295,27 @@ impl World {
         drop(killed);
         if power {
             self.database.crash();
+        }
+    }
+
+    /// Pauses a node, or has it go on: nothing passes between it and the database, the bus and its clients meanwhile, and what
+    /// was under way comes late.
+    pub(crate) fn pause(&self, node: usize, paused: bool) {
+        self.stores[node].hold(paused);
+        let lines: Vec<_> = {
+            let mut seen = self.seen();
+            if !paused {
+                seen.resumed[node] = Some(Instant::now());
+            }
+            let of_node = seen.lines.iter().filter(|l| l.node == node);
+            of_node.map(|l| Arc::clone(&l.line)).collect()
+        };
+        for line in lines {
+            if paused {
+                line.stall();
+            } else {
+                line.flow();
+            }
         }
     }
 
@@ -309,8 +366,8 @@ impl World {
     /// The newest line of a client.
     pub(crate) fn line(&self, client: usize) -> Option<Arc<Line>> {
         let seen = self.seen();
-        let newest = seen.lines.iter().rev().find(|(c, ..)| *c == client);
-        newest.map(|(.., line)| Arc::clone(line))
+        let newest = seen.lines.iter().rev().find(|l| l.client == client);
+        newest.map(|l| Arc::clone(&l.line))
     }
 
     /// Has all lines flow.
@@ -319,7 +376,7 @@ impl World {
             .seen()
             .lines
             .iter()
-            .map(|(.., l)| Arc::clone(l))
+            .map(|l| Arc::clone(&l.line))
             .collect();
         for line in lines {
             line.flow();
@@ -329,10 +386,13 @@ impl World {
     /// The sessions that heard from a node too long after their end.
     pub(crate) fn heard_after_their_end(&self, limit: Duration) -> Vec<String> {
         let seen = self.seen();
-        let late = seen.lines.iter().filter(|(_, session, line)| {
-            (seen.ended.get(session)).is_some_and(|ended| line.written_beyond(*ended, limit))
+        let late = seen.lines.iter().filter(|l| {
+            // A node that was stopped has to hear of it first.
+            let known = |ended: Instant| seen.resumed[l.node].map_or(ended, |at| at.max(ended));
+            (seen.ended.get(&l.session))
+                .is_some_and(|ended| l.line.written_beyond(known(*ended), limit))
         });
-        late.map(|(_, session, _)| session.clone()).collect()
+        late.map(|l| l.session.clone()).collect()
     }
 }
 
@@ -393,7 +453,7 @@ impl TokenSource for Way {
 impl Connector for Way {
     async fn connect(&self, access_token: &str) -> chat_client::Result<Box<dyn Transport>> {
         let (world, client) = (&self.world, self.client);
-        let node = usize::from(world.random.fraction() < 0.5);
+        let node = (world.random.fraction() * NODES as f64) as usize;
         let unreachable = || Error::Unreachable(failure("the node is down"));
         let chat = world.chat(node).ok_or_else(unreachable)?;
         let caller = chat.authenticate_token(access_token).await.map_err(|e| {
@@ -410,7 +470,15 @@ impl Connector for Way {
         world.note(format_args!(
             "client {client} connects to node {node} by {session}"
         ));
-        world.seen().lines.push((client, session, line));
+        if world.stores[node].is_held() {
+            line.stall();
+        }
+        world.seen().lines.push(ClientLine {
+            client,
+            node,
+            session,
+            line,
+        });
         world.on_node(node, |chat| {
             let number = chat.fanout().number();
             let ids = Ids {

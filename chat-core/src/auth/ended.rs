@@ -22,6 +22,9 @@ const OVERLAP: Duration = Duration::from_secs(10);
 /// However much it is hurried, it reads no more often.
 const READ_EVERY_AT_MOST: Duration = Duration::from_millis(20);
 
+/// An end that is committed later than this after its date may be overlooked: half of [`OVERLAP`], the rest is for clocks.
+const LATE: Duration = Duration::from_secs(5);
+
 /// A node that hasn't read for this long can't say who was signed out (contract: 5 s on all nodes).
 const STALE_AFTER: Duration = Duration::from_secs(5);
 
@@ -128,6 +131,27 @@ impl EndedSessions {
                 listener(session);
             }
         }
+    }
+
+    /// Notes sessions that this node just ended in the database. One whose end was committed so late that other nodes may have
+    /// looked past its time already, by a process that was stopped or a database that was slow, is dated anew for them.
+    ///
+    /// # Errors
+    /// It could not be dated anew; this node knows of it.
+    pub async fn end(
+        &self,
+        store: &dyn Store,
+        clock: &dyn Clock,
+        sessions: Vec<EndedSession>,
+    ) -> Result<(), StoreError> {
+        self.note(sessions.iter().cloned());
+        for mut session in sessions {
+            while clock.now().since(session.at) > LATE {
+                session.at = clock.now();
+                store.end_session(&session).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether this node read in the last 5 s what ended elsewhere. While it didn't, requests are answered `unavailable`.
@@ -385,6 +409,27 @@ mod tests {
         node.pass(30).await;
         let dated = node.clock.now().minus(Duration::from_secs(8));
         node.end_elsewhere("late", dated).await;
+        node.pass(2).await;
+        assert!(node.ended.contains("late"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_by_a_node_that_was_stopped_before_its_commit_is_dated_anew() {
+        let (node, stopped) = (Node::start(), Node::start());
+        node.pass(30).await;
+        stopped.clock.advance(Duration::from_secs(30));
+        // It took the time, was stopped, and only then wrote.
+        let late = session("late", stopped.clock.now());
+        let store = node.store.connect();
+        node.pass(15).await;
+        stopped.clock.advance(Duration::from_secs(15));
+        store.end_session(&late).await.expect("noted");
+        stopped
+            .ended
+            .end(&store, stopped.clock.as_ref(), vec![late])
+            .await
+            .expect("noted");
+        assert!(stopped.ended.contains("late"));
         node.pass(2).await;
         assert!(node.ended.contains("late"));
     }

@@ -73,8 +73,7 @@ impl Chat {
             at: self.now(),
         };
         self.store().end_session(&ended).await?;
-        self.0.ended.note([ended]);
-        Ok(())
+        self.0.end(vec![ended]).await
     }
 
     /// Gives a user another name; the members of each of its rooms are told.
@@ -102,7 +101,7 @@ impl Chat {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|_, id| *id != user);
-        self.0.ended.note(ended);
+        self.0.end(ended).await?;
         self.0.fanout.close_user(user);
         self.0.jobs.notify_one();
         Ok(())

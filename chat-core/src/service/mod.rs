@@ -42,7 +42,7 @@ use crate::fanout::{Connection, End, Fanout, FanoutStats};
 use crate::model::{Clock, Timestamp, UserId};
 use crate::protocol::hub::ClosingReason;
 use crate::random::Random;
-use crate::store::{Change, Outcome, Store};
+use crate::store::{Change, EndedSession, Outcome, Store};
 
 /// Users whose `(issuer, subject)` is remembered; beyond it the store is asked again.
 const IDENTITIES: usize = 100_000;
@@ -94,6 +94,14 @@ impl fmt::Debug for Inner {
         f.debug_struct("Inner")
             .field("store", &self.store)
             .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Makes known on all nodes that sessions ended.
+    async fn end(&self, sessions: Vec<EndedSession>) -> Result<(), Error> {
+        let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
+        Ok(self.ended.end(store, clock, sessions).await?)
     }
 }
 
@@ -226,6 +234,10 @@ impl Chat {
             .is_some_and(|s| self.0.ended.contains(s))
         {
             return Err(AuthError::Unauthenticated.into());
+        }
+        // The process may have been stopped since the caller was authenticated.
+        if !self.0.ended.is_current() {
+            return Err(AuthError::Unavailable.into());
         }
         let memberships = self.store().memberships(caller.user_id).await?;
         fanout.enter(connection, &memberships, self.now());

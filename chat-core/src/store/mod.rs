@@ -579,7 +579,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Up to `limit` jobs that wait to be done, oldest first.
     async fn jobs(&self, limit: i64) -> Result<Vec<Job>, StoreError>;
 
-    /// Notes a session as ended, so that all nodes see it. Noted again it is still one.
+    /// Notes a session as ended, so that all nodes see it. Noted again it is still one, of the later time.
     async fn end_session(&self, session: &EndedSession) -> Result<(), StoreError>;
 
     /// The sessions that ended at or after `since`.

@@ -85,7 +85,7 @@ impl AccountService {
         };
         let created = accounts.create_session(&session).await?;
         let (session, ended) = created.ok_or_else(Error::invalid_credentials)?;
-        self.parts.ended.note(ended);
+        self.parts.end(ended).await?;
         self.confirm(&account, session, &password).await?;
 
         if let Some(new_hash) = rehashed {
@@ -136,10 +136,10 @@ impl AccountService {
             }
             Rotated::Reused { session } => {
                 tracing::warn!(%session, "a replaced refresh token was used: its session ended");
-                self.parts.ended.note([EndedSession {
-                    session: session.to_string(),
-                    at: now,
-                }]);
+                let session = session.to_string();
+                self.parts
+                    .end(vec![EndedSession { session, at: now }])
+                    .await?;
                 Err(invalid_refresh_token())
             }
             Rotated::Unknown => Err(invalid_refresh_token()),

@@ -48,6 +48,14 @@ pub struct AccountParts {
     pub limits: Limits,
 }
 
+impl AccountParts {
+    /// Makes known on all nodes that sessions ended.
+    async fn end(&self, sessions: Vec<EndedSession>) -> Result<(), Error> {
+        let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
+        Ok(self.ended.end(store, clock, sessions).await?)
+    }
+}
+
 /// Signs people in, and lets them look after their accounts.
 ///
 /// Addresses are those that requests come from, as far as the server can tell behind its proxies.
@@ -152,10 +160,8 @@ impl AccountService {
             .end_user_session(caller.user_id, session, at)
             .await?;
         if ended {
-            self.parts.ended.note([EndedSession {
-                session: session.to_string(),
-                at,
-            }]);
+            let session = session.to_string();
+            self.parts.end(vec![EndedSession { session, at }]).await?;
         }
         Ok(ended)
     }

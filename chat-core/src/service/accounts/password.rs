@@ -68,7 +68,7 @@ impl AccountService {
                 )
                 .await?;
             if let Some(ended) = ended {
-                self.parts.ended.note(ended);
+                self.parts.end(ended).await?;
                 return Ok(());
             }
         }
@@ -100,9 +100,8 @@ impl AccountService {
         let ended = store
             .delete_user(caller.user_id, query.erase_messages, at)
             .await?;
-        self.parts
-            .ended
-            .note(ended.ok_or(AuthError::Unauthenticated)?);
+        let ended = ended.ok_or(AuthError::Unauthenticated)?;
+        self.parts.end(ended).await?;
         self.parts.jobs.notify_one();
         Ok(())
     }

@@ -233,7 +233,7 @@ pub async fn a_deleted_user_is_seen_without_its_name(backend: Backend) -> Tested
     Ok(())
 }
 
-/// An ended session is seen by all from its moment on, once.
+/// An ended session is seen by all from its moment on, once; noted again, from the later moment on.
 pub async fn an_ended_session_is_seen_since_its_moment(backend: Backend) -> Tested {
     let store = &backend.store;
     let ended = |session: &str, seconds| EndedSession {
@@ -242,8 +242,10 @@ pub async fn an_ended_session_is_seen_since_its_moment(backend: Backend) -> Test
     };
     let (one, two) = (ended("17", 1), ended("the host's, of any form: é/ü", 5));
     store.end_session(&one).await?;
+    store.end_session(&ended(&two.session, 4)).await?;
     store.end_session(&two).await?;
     store.end_session(&two).await?;
+    store.end_session(&ended(&two.session, 3)).await?;
     for (since, wanted) in [
         (0, vec![one.clone(), two.clone()]),
         (1, vec![one, two.clone()]),

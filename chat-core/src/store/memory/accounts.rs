@@ -108,9 +108,11 @@ impl Database {
     }
 
     pub(super) fn end_session(&mut self, ended: &EndedSession) {
-        self.ended_sessions
+        let at = self
+            .ended_sessions
             .entry(ended.session.clone())
-            .or_insert(ended.at);
+            .or_default();
+        *at = ended.at.max(*at);
     }
 
     pub(super) fn end_sessions_of(

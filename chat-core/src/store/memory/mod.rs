@@ -18,8 +18,11 @@ mod webhooks;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use self::database::Database;
 use self::journal::Journal;
@@ -45,6 +48,7 @@ use super::{Change, StoreError};
 pub struct Memory {
     journal: Arc<Mutex<Journal>>,
     faults: Arc<Mutex<Faults>>,
+    gate: Arc<Gate>,
 }
 
 /// How a call of a [`Memory`] fails.
@@ -66,6 +70,13 @@ struct Faults {
     commits: VecDeque<Fault>,
     /// The content of messages that no commit takes.
     indigestible: Option<String>,
+}
+
+/// What holds the calls of a connection. (A watch channel wakes in an order drawn at random.)
+#[derive(Default)]
+struct Gate {
+    held: AtomicBool,
+    let_go: Notify,
 }
 
 /// What a call is, as far as faults tell them apart.
@@ -112,6 +123,7 @@ impl Memory {
         Self {
             journal: Arc::new(Mutex::new(journal)),
             faults: Arc::default(),
+            gate: Arc::default(),
         }
     }
 
@@ -121,6 +133,7 @@ impl Memory {
         Self {
             journal: Arc::clone(&self.journal),
             faults: Arc::default(),
+            gate: Arc::default(),
         }
     }
 
@@ -148,6 +161,30 @@ impl Memory {
         lock(&self.faults).indigestible = Some(content.to_owned());
     }
 
+    /// Has all calls of this connection wait, those under way included, until they are let go: as those of a process that is
+    /// stopped, or behind a network that doesn't answer.
+    pub fn hold(&self, held: bool) {
+        self.gate.held.store(held, Ordering::Release);
+        self.gate.let_go.notify_waiters();
+    }
+
+    /// Whether this connection is held.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.gate.held.load(Ordering::Acquire)
+    }
+
+    /// Waits until it isn't held. Those who wait go on in the order in which they began.
+    pub async fn let_go(&self) {
+        loop {
+            let let_go = self.gate.let_go.notified();
+            if !self.is_held() {
+                return;
+            }
+            let_go.await;
+        }
+    }
+
     fn takes(&self, changes: &[Change]) -> bool {
         let faults = lock(&self.faults);
         !changes.iter().any(|change| {
@@ -166,6 +203,7 @@ impl Memory {
     }
 
     async fn read<T>(&self, read: impl FnOnce(&Database) -> T) -> Result<T, StoreError> {
+        self.let_go().await;
         match self.next_fault(Call::Read) {
             None => Ok(read(lock(&self.journal).visible())),
             Some(_) => Err(unavailable()),
@@ -178,6 +216,7 @@ impl Memory {
         call: Call,
         write: impl Fn(&mut Database) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.let_go().await;
         let fault = self.next_fault(call);
         match fault {
             Some(Fault::Unavailable) => return Err(unavailable()),
@@ -191,6 +230,7 @@ impl Memory {
                 return Err(uncertain("it crashed before it synced"));
             }
         }
+        self.let_go().await;
         match fault {
             None => Ok(answer),
             Some(_) => Err(uncertain("a planted fault")),

@@ -136,7 +136,8 @@ pub(super) async fn note_ended(
     database
         .execute(
             Statement::new(
-                "INSERT INTO ended_sessions (session, ended_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                "INSERT INTO ended_sessions (session, ended_at) VALUES ($1, $2)
+             ON CONFLICT (session) DO UPDATE SET ended_at = greatest(ended_sessions.ended_at, excluded.ended_at)",
             )
             .bind(&session.session)
             .bind(session.at.as_millis()),

@@ -238,7 +238,8 @@ pub(super) async fn note_ended(
 ) -> Result<(), StoreError> {
     let mut transaction = database.begin().await?;
     let noted = sqlx::query(
-        "INSERT INTO ended_sessions (session, ended_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO ended_sessions (session, ended_at) VALUES ($1, $2)
+             ON CONFLICT (session) DO UPDATE SET ended_at = max(ended_sessions.ended_at, excluded.ended_at)",
     )
     .bind(session.session.clone())
     .bind(session.at.as_millis())
