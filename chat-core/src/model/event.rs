@@ -104,7 +104,7 @@ pub enum Event {
     },
 }
 
-/// The tag of an [`Event`].
+/// The tag of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

@@ -75,7 +75,7 @@ pub struct Delivery {
     pub created_at: Timestamp,
 }
 
-/// What became of a [`Delivery`].
+/// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]

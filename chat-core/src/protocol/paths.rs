@@ -77,6 +77,16 @@ paths! {
     MESSAGE = "/v1/rooms/{roomId}/messages/{messageId}", message(room_id, message_id);
     /// What changed in a room.
     CHANGES = "/v1/rooms/{roomId}/changes", changes(room_id);
+    /// A room's webhooks.
+    WEBHOOKS = "/v1/rooms/{roomId}/webhooks", webhooks(room_id);
+    /// One webhook.
+    WEBHOOK = "/v1/rooms/{roomId}/webhooks/{webhookId}", webhook(room_id, webhook_id);
+    /// A webhook's secret.
+    WEBHOOK_SECRET = "/v1/rooms/{roomId}/webhooks/{webhookId}/secret", webhook_secret(room_id, webhook_id);
+    /// A webhook's deliveries.
+    DELIVERIES = "/v1/rooms/{roomId}/webhooks/{webhookId}/deliveries", deliveries(room_id, webhook_id);
+    /// Once more for one delivery.
+    RETRY_DELIVERY = "/v1/rooms/{roomId}/webhooks/{webhookId}/deliveries/{deliveryId}/retry", retry_delivery(room_id, webhook_id, delivery_id);
     /// The hub.
     HUB = "/v1/hub", hub();
     /// The hub's negotiation.

@@ -11,7 +11,8 @@ use super::accounts::{AccountParts, AccountService};
 use super::background::Look;
 use super::rates::RateLimits;
 use super::relay::{Relay, Subscribed};
-use super::writer::{Parts, Writer, WriterStats};
+use super::webhooks::{Feed, Outgoing, PrivateTargets};
+use super::writer::{Outbox, Parts, Writer, WriterStats};
 use super::{Chat, Inner, background};
 use crate::auth::{
     Authenticator, EndedSessions, KeyError, Keys, LocalAuthenticator, PasswordCost, Passwords,
@@ -22,7 +23,7 @@ use crate::fanout::Fanout;
 use crate::model::limits::{Lifetimes, Limits, Rates};
 use crate::model::{Clock, SystemClock};
 use crate::random::{Random, SystemRandom};
-use crate::store::{Accounts, NodeId, Store, StoreError};
+use crate::store::{Accounts, NodeId, Store, StoreError, Webhooks};
 
 /// Bytes that wait for a connection at most, unless told otherwise.
 const QUEUE_BYTES: usize = 1024 * 1024;
@@ -53,6 +54,7 @@ pub struct ChatBuilder {
     accounts: Option<(Arc<dyn Accounts>, Arc<Keys>)>,
     authenticator: Option<Arc<dyn Authenticator>>,
     bus: Option<Arc<dyn EventBus>>,
+    webhooks: Option<(Arc<dyn Webhooks>, PrivateTargets)>,
     clock: Option<Arc<dyn Clock>>,
     random: Option<Arc<dyn Random>>,
     limits: Limits,
@@ -90,6 +92,13 @@ impl ChatBuilder {
     /// The way to other nodes over the same database. Without one this node is alone, and no outbox is written.
     pub fn bus(mut self, bus: impl EventBus + 'static) -> Self {
         self.bus = Some(Arc::new(bus));
+        self
+    }
+
+    /// Where webhooks are kept, in the same database as the store, and whether they may go to private addresses. Without
+    /// it there are none. What is to be delivered is noted there; it takes a deliverer to do it.
+    pub fn webhooks(mut self, webhooks: impl Webhooks + 'static, private: PrivateTargets) -> Self {
+        self.webhooks = Some((Arc::new(webhooks), private));
         self
     }
 
@@ -219,6 +228,9 @@ impl ChatBuilder {
         };
         let authenticator = authenticator.ok_or(StartError::NoAuthenticator)?;
 
+        let outgoing = self.webhooks.map(|(webhooks, private)| {
+            Outgoing::new(webhooks, private, self.limits.webhooks_per_room)
+        });
         let node = NodeId(random.id());
         let committed = Arc::new(Notify::new());
         let writer_stats = Arc::new(WriterStats::default());
@@ -229,7 +241,14 @@ impl ChatBuilder {
                 fanout: Arc::clone(&fanout),
                 clock: Arc::clone(&clock),
                 limits: self.limits,
-                outbox: self.bus.is_some().then(|| (node, Arc::clone(&committed))),
+                outbox: (self.bus.is_some() || outgoing.is_some()).then(|| Outbox {
+                    node,
+                    committed: Arc::clone(&committed),
+                    wanted: match (&self.bus, &outgoing) {
+                        (None, Some(outgoing)) => Some(outgoing.wanted.clone()),
+                        _ => None,
+                    },
+                }),
                 stats: Arc::clone(&writer_stats),
                 #[cfg(feature = "testing")]
                 fault: self.fault,
@@ -273,6 +292,16 @@ impl ChatBuilder {
             self.retention,
             forget_after,
         ));
+        if let (None, Some(outgoing)) = (&self.bus, &outgoing) {
+            let feed = Feed {
+                node,
+                store: Arc::clone(&store),
+                outgoing: outgoing.clone(),
+                clock: Arc::clone(&clock),
+                committed: Arc::clone(&committed),
+            };
+            tasks.spawn(feed.run());
+        }
         let bus = self.bus;
         let subscribed = bus.as_ref().map(|bus| {
             let (subscribed, state) = watch::channel(Subscribed::Trying);
@@ -285,6 +314,7 @@ impl ChatBuilder {
                 ended: Arc::clone(&ended),
                 jobs: Arc::clone(&jobs),
                 look,
+                outgoing: outgoing.clone(),
                 committed,
                 subscribed,
                 #[cfg(feature = "testing")]
@@ -317,6 +347,7 @@ impl ChatBuilder {
             rates,
             ended,
             accounts,
+            outgoing,
             clock,
             random,
             identities: Mutex::default(),

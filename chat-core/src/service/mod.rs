@@ -14,6 +14,7 @@ mod relay;
 mod rooms;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
+pub mod webhooks;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use self::faults::Fault;
 pub use self::messages::Sent;
 use self::rates::RateLimits;
 use self::relay::Subscribed;
+use self::webhooks::Outgoing;
 use self::writer::Writer;
 pub use self::writer::WriterStats;
 use crate::auth::EndedSessions;
@@ -75,6 +77,7 @@ struct Inner {
     rates: Arc<RateLimits>,
     ended: Arc<EndedSessions>,
     accounts: Option<AccountService>,
+    outgoing: Option<Outgoing>,
     identities: Mutex<BTreeMap<(String, String), UserId>>,
     jobs: Arc<Notify>,
     /// How far the subscription to the bus is, where there is a bus.

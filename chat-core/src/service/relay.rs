@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::background::Look;
+use super::webhooks::Outgoing;
 use crate::auth::EndedSessions;
 use crate::bus::{BusError, EventBus, Hint, Interest, News, Subscription};
 use crate::fanout::{Delivery, Fanout};
@@ -50,6 +51,8 @@ pub(super) struct Relay {
     pub(super) ended: Arc<EndedSessions>,
     pub(super) jobs: Arc<Notify>,
     pub(super) look: Arc<Look>,
+    /// Where what is published becomes deliveries too.
+    pub(super) outgoing: Option<Outgoing>,
     /// Woken by the writer after each commit.
     pub(super) committed: Arc<Notify>,
     pub(super) subscribed: watch::Sender<Subscribed>,
@@ -101,6 +104,9 @@ impl Relay {
         let published: Vec<_> = events.iter().map(|e| (e.room_id(), e.seq())).collect();
         #[cfg(feature = "testing")]
         let events = super::faults::before_publish(self.fault, events, *highest);
+        if let Some(outgoing) = &self.outgoing {
+            outgoing.offer(&events, self.clock.now()).await?;
+        }
         self.bus.publish(&events).await?;
         #[cfg(feature = "testing")]
         super::faults::after_publish(&events, highest);

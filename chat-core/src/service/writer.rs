@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::Error;
+use super::webhooks::Wanted;
 use crate::fanout::{Completes, CompletionBody, Delivery, Fanout};
 use crate::model::limits::Limits;
 use crate::model::{Clock, Event, RoomId};
@@ -91,11 +92,28 @@ pub(crate) struct Parts {
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
-    /// The node whose outbox rows a batch writes, and whom to wake when it has.
-    pub(crate) outbox: Option<(NodeId, Arc<Notify>)>,
+    /// For whom a batch writes outbox rows.
+    pub(crate) outbox: Option<Outbox>,
     pub(crate) stats: Arc<WriterStats>,
     #[cfg(feature = "testing")]
     pub(crate) fault: Option<super::Fault>,
+}
+
+/// The outbox as lanes write it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    /// Whose rows.
+    pub(crate) node: NodeId,
+    /// Whom to wake when there are more.
+    pub(crate) committed: Arc<Notify>,
+    /// Whether rows are wanted; `None`: always.
+    pub(crate) wanted: Option<Wanted>,
+}
+
+impl Outbox {
+    fn is_wanted(&self) -> bool {
+        self.wanted.as_ref().is_none_or(Wanted::is)
+    }
 }
 
 impl Writer {
@@ -177,7 +195,11 @@ async fn commit(mut items: mpsc::Receiver<Item>, answered: mpsc::Sender<Answered
         let ctx = CommitContext {
             at: parts.clock.now(),
             limits: parts.limits.clone(),
-            outbox: parts.outbox.as_ref().map(|(node, _)| *node),
+            outbox: parts
+                .outbox
+                .as_ref()
+                .filter(|outbox| outbox.is_wanted())
+                .map(|outbox| outbox.node),
         };
         let results = parts.store.commit(&ctx, &changes).await;
         if changes.len() == 1 || !matches!(results, Err(StoreError::Failed(_))) {
@@ -219,8 +241,8 @@ async fn hand_on(
     let mut uncertain: Option<BTreeSet<RoomId>> = None;
     match &batch.results {
         Ok(_) => {
-            if let Some((_, wake)) = &parts.outbox {
-                wake.notify_one();
+            if let Some(outbox) = parts.outbox.as_ref().filter(|o| o.is_wanted()) {
+                outbox.committed.notify_one();
             }
         }
         Err(e) => {
