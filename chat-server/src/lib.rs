@@ -23,6 +23,7 @@ mod serve;
 mod server;
 pub mod telemetry;
 pub mod typescript;
+pub mod webhooks;
 
 use axum::Router;
 use chat_core::service::Chat;

@@ -9,7 +9,7 @@ use chat_core::service::{Chat, ChatBuilder};
 #[cfg(feature = "postgres")]
 use chat_core::store::postgres::Postgres;
 use chat_core::store::sqlite::Sqlite;
-use chat_core::store::{Accounts, Store, StoreError};
+use chat_core::store::{Accounts, Store, StoreError, Webhooks};
 
 use crate::config::{self, Config, Role};
 use crate::keys;
@@ -54,6 +54,15 @@ impl Database {
         }
     }
 
+    /// The webhooks that are kept in it.
+    pub(crate) fn webhooks(&self) -> Arc<dyn Webhooks> {
+        match self {
+            Self::Sqlite(database) => Arc::new(database.clone()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => Arc::new(database.clone()),
+        }
+    }
+
     /// Closes it, once what is under way is written.
     pub(crate) async fn close(self) -> Result<(), StoreError> {
         match self {
@@ -93,10 +102,11 @@ impl Database {
 
 fn builder<D>(config: &Config, database: &D, keys: Arc<Keys>) -> ChatBuilder
 where
-    D: Store + Accounts + Clone + 'static,
+    D: Store + Accounts + Webhooks + Clone + 'static,
 {
     let builder = Chat::builder()
         .store(database.clone())
+        .webhooks(database.clone(), config.webhook_targets)
         .limits(config.limits.clone())
         .rates(config.rates.clone())
         .lifetimes(config.auth.lifetimes)

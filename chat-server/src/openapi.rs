@@ -32,6 +32,7 @@ pub fn document() -> OpenApi {
     let (_, document) = http::calls(&Surface {
         roles: Roles::all(),
         has_accounts: true,
+        has_webhooks: true,
         has_operations: true,
     });
     document

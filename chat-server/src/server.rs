@@ -5,14 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::fanout::Connection;
+use chat_core::model::SystemClock;
+use chat_core::random::SystemRandom;
 use chat_core::service::Chat;
+use chat_core::service::webhooks::Outgoing;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Network};
+use crate::config::{Config, Network, Role};
 use crate::http::{self, HttpOptions};
 use crate::open::Database;
 use crate::serve::{Listener, StartError};
 use crate::telemetry;
+use crate::webhooks::{Deliverer, DelivererOptions};
 
 /// How often the metrics put their samples in order.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -29,6 +35,7 @@ pub struct Server {
     database: Option<Database>,
     public: Listener,
     admin: Option<Listener>,
+    deliverer: Option<Deliverer>,
 }
 
 impl Server {
@@ -40,12 +47,14 @@ impl Server {
         let (public, admin) = listen(&config.network).await?;
         let database = Database::open(&config.storage.database).await?;
         let chat = database.start(&config).await?;
+        let deliverer = deliverer(&config, &chat)?;
         Ok(Self {
             config,
             chat,
             database: Some(database),
             public,
             admin,
+            deliverer,
         })
     }
 
@@ -55,12 +64,14 @@ impl Server {
     /// An address can't be had, or the certificate can't be used.
     pub async fn bind_chat(config: Config, chat: Chat) -> Result<Self, StartError> {
         let (public, admin) = listen(&config.network).await?;
+        let deliverer = deliverer(&config, &chat)?;
         Ok(Self {
             config,
             chat,
             database: None,
             public,
             admin,
+            deliverer,
         })
     }
 
@@ -102,6 +113,7 @@ impl Server {
             database,
             public,
             admin,
+            deliverer,
         } = self;
         let metrics = telemetry::metrics();
         let network = &config.network;
@@ -112,6 +124,13 @@ impl Server {
             let app = http::admin(&chat, network.request_timeout);
             admin.serve(app, ADMIN_CONNECTIONS)
         });
+
+        let stop = CancellationToken::new();
+        let deliveries = TaskTracker::new();
+        if let Some(deliverer) = deliverer {
+            deliveries.spawn(deliverer.run(stop.clone().cancelled_owned()));
+        }
+        deliveries.close();
 
         let mut shutdown = std::pin::pin!(shutdown);
         let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
@@ -124,10 +143,12 @@ impl Server {
         }
 
         tracing::info!("draining");
+        stop.cancel();
         let end = Instant::now() + config.drain;
         // The goodbyes are spread over most of the time; the rest is for those who got theirs last.
         let goodbyes = chat.drain(config.drain.mul_f64(0.8));
-        let drained = async { tokio::join!(goodbyes, public.finish(fetched(&chat))) };
+        let drained =
+            async { tokio::join!(goodbyes, public.finish(fetched(&chat)), deliveries.wait()) };
         if tokio::time::timeout_at(end, drained).await.is_err() {
             tracing::warn!("what is left is cut: the drain's time is over");
         }
@@ -151,6 +172,20 @@ async fn fetched(chat: &Chat) {
     while chat.fanout().connections().iter().any(needs_requests) {
         tokio::time::sleep(FETCHED).await;
     }
+}
+
+/// What delivers the chat's webhooks, if this process does.
+fn deliverer(config: &Config, chat: &Chat) -> Result<Option<Deliverer>, StartError> {
+    let outgoing = chat.outgoing().filter(|_| config.roles.has(Role::Consumer));
+    let new = |outgoing: &Outgoing| {
+        Deliverer::new(
+            outgoing.clone(),
+            DelivererOptions::default(),
+            Arc::new(SystemClock),
+            Arc::new(SystemRandom),
+        )
+    };
+    outgoing.map(new).transpose()
 }
 
 async fn listen(network: &Network) -> Result<(Listener, Option<Listener>), StartError> {

@@ -31,6 +31,15 @@ pub mod metric {
     pub const DELIVERIES: &str = "chat_deliveries_total";
     /// Holes in a room's events that were filled from the database.
     pub const FILLS: &str = "chat_fills_total";
+    /// Attempts to deliver to webhooks, by `outcome`: `delivered`, `failed` (it is tried again), `dead` (it isn't), `gone`
+    /// (410: the webhook is disabled).
+    pub const WEBHOOK_ATTEMPTS: &str = "chat_webhook_attempts_total";
+    /// Seconds that an attempt takes.
+    pub const WEBHOOK_DURATION: &str = "chat_webhook_duration_seconds";
+    /// Seconds that the oldest delivery waits that wasn't tried yet.
+    pub const WEBHOOK_LAG: &str = "chat_webhook_lag_seconds";
+    /// Deliveries that aren't over.
+    pub const WEBHOOK_PENDING: &str = "chat_webhook_pending";
 }
 
 /// Upper bounds of the buckets of durations, in seconds.
@@ -124,4 +133,16 @@ fn describe() {
     describe_counter!(metric::EVENTS, "Events delivered on this node");
     describe_counter!(metric::DELIVERIES, "Events queued for connections");
     describe_counter!(metric::FILLS, "Holes filled from the database");
+    describe_counter!(metric::WEBHOOK_ATTEMPTS, "Attempts to deliver to webhooks");
+    describe_histogram!(
+        metric::WEBHOOK_DURATION,
+        Unit::Seconds,
+        "Seconds that an attempt takes"
+    );
+    describe_gauge!(
+        metric::WEBHOOK_LAG,
+        Unit::Seconds,
+        "Seconds that the oldest delivery waits that wasn't tried yet"
+    );
+    describe_gauge!(metric::WEBHOOK_PENDING, "Deliveries that aren't over");
 }

@@ -12,3 +12,4 @@ mod outbox;
 mod postgres;
 mod promises;
 mod tail;
+mod webhooks;

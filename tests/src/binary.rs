@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// It can't be built: with what the compiler says.
-pub(crate) fn chat_server() -> &'static Path {
+pub fn chat_server() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| build("chat-server", "chat-server"))
 }

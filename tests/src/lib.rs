@@ -5,12 +5,14 @@ mod binary;
 mod gateway;
 mod hub;
 mod people;
+mod receiver;
 mod rest;
 mod server;
 
-pub use binary::chat;
+pub use binary::{chat, chat_server};
 pub use gateway::Gateway;
 pub use hub::{Completion, Hub, Over, WITHIN, framed, packed_of, text_of};
 pub use people::{PASSWORD, Person};
+pub use receiver::{Received, Receiver};
 pub use rest::{Answer, Api};
 pub use server::{Ended, Server, ServerBuilder};

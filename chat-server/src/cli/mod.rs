@@ -4,6 +4,7 @@ mod healthcheck;
 mod keys;
 mod serve;
 mod settings;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -46,6 +47,9 @@ enum Command {
     /// Make and show the keys of access tokens
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Make and remove the operator's own webhooks, which get the events of all rooms
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// Ask a running server whether it is ready: exit code 0 or 1
     Healthcheck,
 }
@@ -93,6 +97,7 @@ fn dispatch(cli: Cli, environment: &Environment) -> anyhow::Result<()> {
             print(&(serde_json::to_string_pretty(&asyncapi::document())? + "\n"))
         }
         Command::Keys(command) => keys::run(&command, &load()?),
+        Command::Webhook(command) => webhook::run(command, &load()?),
         Command::Healthcheck => healthcheck::run(&load()?),
     }
 }

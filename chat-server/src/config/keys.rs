@@ -72,7 +72,7 @@ keys! {
     WEB_ROOT = "web_root", "Static files to serve beside the calls, such as the chat page's",
         "the path of a folder with an index.html";
 
-    ROLES = "roles", "What this process serves", "all, or a list of auth, rest and realtime", default "all";
+    ROLES = "roles", "What this process serves", "all, or a list of auth, rest, realtime and consumer", default "all";
     DRAIN_SECONDS = "drain_seconds", "How long a stopping server lets what it began end",
         "a number of seconds from 0 to 3600", default "20";
 
@@ -91,6 +91,8 @@ keys! {
         "a number of seconds from 1 to 86400", default "900";
     REFRESH_TOKEN_SECONDS = "refresh_token_seconds", "How long a refresh token lives",
         "a number of seconds from 1 to 31536000", default "2592000";
+
+    WEBHOOK_PRIVATE = "webhook_private", "Whether webhooks may go to private addresses", "on or off", default "off";
 
     RATE_LIMITS = "rate_limits", "Whether any rate is limited; off for load tests", "on or off", default "on";
     RATE_SENDS_PER_SECOND = "rate_sends_per_second", "Messages a second a user may send in the long run",
@@ -131,8 +133,6 @@ keys! {
     KAFKA_CA = "kafka_ca", "The authority of the brokers' certificates", "nothing: this build has no Kafka support";
     KAFKA_CLIENT_RACK = "kafka_client_rack", "Where this process stands, for brokers nearby",
         "nothing: this build has no Kafka support";
-    WEBHOOK_PRIVATE = "webhook_private", "Whether webhooks may go to private addresses",
-        "nothing: this build delivers no webhooks";
 }
 
 /// Variables that begin like ours and belong to the terminal client.

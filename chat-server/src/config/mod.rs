@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chat_core::model::limits::{Lifetimes, Limits, Rates};
+use chat_core::service::webhooks::PrivateTargets;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub auth: Auth,
     /// `CHAT_LIMIT_*`: counts it holds.
     pub limits: Limits,
+    /// `CHAT_WEBHOOK_PRIVATE`: whether webhooks may go to private addresses.
+    pub webhook_targets: PrivateTargets,
     /// `CHAT_RATE_LIMITS`, `CHAT_RATE_*`: rates it holds.
     pub rates: Rates,
     /// What it logs.
@@ -103,6 +106,8 @@ pub enum Role {
     Rest,
     /// The hub.
     Realtime,
+    /// Deliveries to webhooks.
+    Consumer,
 }
 
 /// `CHAT_ROLES`: what a server serves.
@@ -113,7 +118,7 @@ impl Roles {
     /// Everything that this build serves.
     #[must_use]
     pub fn all() -> Self {
-        Self([Role::Auth, Role::Rest, Role::Realtime].into())
+        Self([Role::Auth, Role::Rest, Role::Realtime, Role::Consumer].into())
     }
 
     /// These.
@@ -231,7 +236,6 @@ impl Config {
             &keys::KAFKA_PASSWORD,
             &keys::KAFKA_CA,
             &keys::KAFKA_CLIENT_RACK,
-            &keys::WEBHOOK_PRIVATE,
         ] {
             read.optional(key, |_| Err::<(), ()>(()))?;
         }
@@ -241,6 +245,10 @@ impl Config {
             drain: read.one(&keys::DRAIN_SECONDS, |t| value::seconds(t, 0..=3_600))?,
             storage: read.storage()?,
             auth: read.auth()?,
+            webhook_targets: match read.one(&keys::WEBHOOK_PRIVATE, value::on_off)? {
+                true => PrivateTargets::Allowed,
+                false => PrivateTargets::Refused,
+            },
             limits: read.limits()?,
             rates: read.rates()?,
             log: read.log()?,
@@ -338,11 +346,7 @@ impl Reader<'_> {
                     "auth" => Role::Auth,
                     "rest" => Role::Rest,
                     "realtime" => Role::Realtime,
-                    "consumer" => {
-                        return Err(Refused::Because(
-                            "this build has no consumer role, which needs a bus that leaves the process",
-                        ));
-                    }
+                    "consumer" => Role::Consumer,
                     _ => return Err(Refused::Value),
                 });
             }

@@ -184,7 +184,7 @@ where
     }
 }
 
-/// One id, or two.
+/// One id, or more.
 pub(crate) trait FromIds: Sized {
     /// How many there are.
     const COUNT: usize;
@@ -206,7 +206,9 @@ macro_rules! from_ids {
         }
     )* };
 }
-from_ids!(RoomId, UserId, SessionId, MessageId, InviteId);
+from_ids!(
+    RoomId, UserId, SessionId, MessageId, InviteId, WebhookId, DeliveryId
+);
 
 impl<A: FromIds, B: FromIds> FromIds for (A, B) {
     const COUNT: usize = A::COUNT + B::COUNT;
@@ -214,6 +216,16 @@ impl<A: FromIds, B: FromIds> FromIds for (A, B) {
     fn from_ids(ids: &[i64]) -> Option<Self> {
         let (a, b) = ids.split_at_checked(A::COUNT)?;
         Some((A::from_ids(a)?, B::from_ids(b)?))
+    }
+}
+
+impl<A: FromIds, B: FromIds, C: FromIds> FromIds for (A, B, C) {
+    const COUNT: usize = A::COUNT + B::COUNT + C::COUNT;
+
+    fn from_ids(ids: &[i64]) -> Option<Self> {
+        let (a, rest) = ids.split_at_checked(A::COUNT)?;
+        let (b, c) = rest.split_at_checked(B::COUNT)?;
+        Some((A::from_ids(a)?, B::from_ids(b)?, C::from_ids(c)?))
     }
 }
 

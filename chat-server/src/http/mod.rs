@@ -16,6 +16,7 @@ mod origin;
 mod problem;
 mod rooms;
 mod web;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -102,6 +103,9 @@ pub(crate) fn calls(surface: &Surface) -> (Router<Chat>, OpenApi) {
             .merge(rooms::routes())
             .merge(invites::routes())
             .merge(messages::routes());
+        if surface.has_webhooks {
+            calls = calls.merge(webhooks::routes());
+        }
     }
     if surface.has_operations {
         calls = calls.merge(operations::routes());
@@ -121,6 +125,8 @@ pub(crate) struct Surface {
     pub(crate) roles: Roles,
     /// Those of a server that signs people in itself.
     pub(crate) has_accounts: bool,
+    /// Those of a chat that has webhooks.
+    pub(crate) has_webhooks: bool,
     /// Health and metrics.
     pub(crate) has_operations: bool,
 }
@@ -130,6 +136,7 @@ pub(crate) fn public(chat: &Chat, options: &HttpOptions, has_operations: bool) -
     let surface = Surface {
         roles: options.roles.clone(),
         has_accounts: chat.accounts().is_some(),
+        has_webhooks: chat.outgoing().is_some(),
         has_operations,
     };
     let (calls, document) = calls(&surface);

@@ -197,8 +197,6 @@ fn what_this_build_lacks_is_refused_by_name() {
         ("CHAT_BUS", "kafka", "Kafka"),
         ("CHAT_KAFKA_BROKERS", "a:9092", "Kafka"),
         ("CHAT_KAFKA_PASSWORD", "hunter2", "Kafka"),
-        ("CHAT_ROLES", "auth,consumer", "consumer"),
-        ("CHAT_WEBHOOK_PRIVATE", "on", "webhooks"),
         ("CHAT_VERIFY_KEYS", "https://auth/jwks.json", "file"),
     ] {
         let error = load(&[(name, value)]).expect_err(name);

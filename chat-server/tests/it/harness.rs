@@ -44,6 +44,7 @@ pub(crate) fn builder(config: &Config) -> ChatBuilder {
     );
     Chat::builder()
         .store(memory.clone())
+        .webhooks(memory.clone(), config.webhook_targets)
         .accounts(memory, Arc::new(keys))
         .password_cost(PasswordCost::MINIMAL)
         .limits(config.limits.clone())

@@ -11,3 +11,4 @@ mod rooms;
 mod serving;
 mod session;
 mod web;
+mod webhooks;

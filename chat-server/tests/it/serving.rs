@@ -188,7 +188,7 @@ async fn health_and_metrics_have_a_port_of_their_own_if_asked() {
 async fn requests_are_counted_by_their_routes_template() {
     let server = TestServer::start().await;
     let mia = server.user("mia").await;
-    mia.get("/v1/rooms/4711471147114711?limit=secret")
+    mia.get("/v1/rooms/4711471147114711?limit=confidential")
         .await
         .problem(404, "not_found")
         .await;
@@ -219,7 +219,7 @@ async fn requests_are_counted_by_their_routes_template() {
             "no {line} in {metrics}"
         );
     }
-    for secret in ["4711471147114711", "hidden", "secret"] {
+    for secret in ["4711471147114711", "hidden", "confidential"] {
         assert!(!metrics.contains(secret), "{metrics}");
     }
 }
