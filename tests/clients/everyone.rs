@@ -1,6 +1,7 @@
 //! All clients in one room: each hears each other.
 
 use chat_tests::Server;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::each::KINDS;
@@ -38,7 +39,9 @@ async fn every_client_hears_every_other() {
             }
         }
     }
-    for client in &mut clients {
-        client.stop().await;
-    }
+    let stopping = clients
+        .iter_mut()
+        .zip(KINDS)
+        .filter(|(_, kind)| kind.stops_at_once());
+    join_all(stopping.map(|(client, _)| client.stop())).await;
 }

@@ -34,6 +34,8 @@ pub(crate) enum Program {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     WebSockets,
+    ServerSentEvents,
+    LongPolling,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,14 @@ impl Kind {
         matches!(
             self.program,
             Program::Node | Program::Browser | Program::Pysignalr
+        )
+    }
+
+    /// Whether it ends when it is told to: signalrcore waits for its stream to say something.
+    pub(crate) const fn stops_at_once(self) -> bool {
+        !matches!(
+            (self.program, self.transport),
+            (Program::Signalrcore, Transport::ServerSentEvents)
         )
     }
 }
@@ -209,9 +219,17 @@ impl Client {
         line["arguments"][0].clone()
     }
 
-    /// Waits until the client says that it is in this state.
-    pub(crate) async fn state(&mut self, state: &str) {
-        self.next_that(|line| line["state"] == state).await;
+    /// Whether the client lost its connection, which it says by being in this state, or has it still, and hears what was
+    /// said meanwhile: some repeat a poll that was cut without a word.
+    pub(crate) async fn has_lost(&mut self, state: &str) -> bool {
+        let line = self
+            .next_that(|line| line["state"] == state || line["event"] == "MessageCreated")
+            .await;
+        let is_event = line.get("event").is_some();
+        if is_event {
+            self.kept.push_front(line);
+        }
+        !is_event
     }
 
     async fn obey(&mut self, mut command: Value) -> Result<Value, String> {

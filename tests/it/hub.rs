@@ -2,6 +2,7 @@
 
 mod connecting;
 mod encodings;
+mod fallback;
 mod polls;
 mod posts;
 mod records;
