@@ -15,13 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use chat_core::auth::{AuthError, Authenticator, Identity};
-use chat_core::model::limits::Rates;
-use chat_core::model::{RoomId, Timestamp, UserId};
-use chat_core::service::Chat;
 use chat_core::store::sqlite::Sqlite;
-use measure::seed;
+use measure::grouped::{Grouped, Sender, senders};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Mutex;
@@ -40,7 +35,9 @@ async fn main() {
 
 async fn compare(room_size: usize) {
     let directory = measure::directory();
-    let grouped = Grouped::open(&directory.path().join("grouped.db"), room_size).await;
+    let path = directory.path().join("grouped.db");
+    let store = Sqlite::open(&path).await.expect("a database");
+    let grouped = Grouped::start(store, SENDERS, room_size).await;
     let single = Single::open(&directory.path().join("single.db"), room_size).await;
     let (slice, slices) = if measure::is_asked_for() {
         (measure::SLICE, measure::SLICES)
@@ -51,7 +48,7 @@ async fn compare(room_size: usize) {
     let (mut acknowledged, mut alone) = (0, 0);
     for _ in 0..slices {
         let before = Instant::now();
-        let sent = grouped.send_for(slice).await;
+        let sent = grouped.send_for(slice, CONTENT).await;
         of_grouped.push(f64::from(sent) / before.elapsed().as_secs_f64());
         acknowledged += i64::from(sent);
 
@@ -60,7 +57,7 @@ async fn compare(room_size: usize) {
         of_single.push(f64::from(sent) / before.elapsed().as_secs_f64());
         alone += i64::from(sent);
     }
-    let stored = count(&grouped.path).await;
+    let stored = count(&path).await;
     assert_eq!(stored, acknowledged, "acknowledged is stored");
     assert_eq!(
         count(&single.path).await,
@@ -73,83 +70,6 @@ async fn compare(room_size: usize) {
             "{SENDERS} senders, {room_size} in a room: {grouped:.0} messages a second in groups, {single:.0} one by one, ratio {:.1} (aim: {AIM})",
             grouped / single
         );
-    }
-}
-
-/// A member and the room it writes into.
-#[derive(Clone, Copy)]
-struct Sender {
-    user: UserId,
-    room: RoomId,
-}
-
-/// The senders of a database, so many in a room.
-async fn senders(store: &Sqlite, room_size: usize) -> Vec<Sender> {
-    let at = Timestamp::from_millis(1_769_860_800_000);
-    let mut senders = Vec::new();
-    for members in seed::users(store, at, SENDERS).await.chunks(room_size) {
-        let room = seed::room(store, at, members).await;
-        senders.extend(members.iter().map(|&user| Sender { user, room }));
-    }
-    senders
-}
-
-/// The way the server goes.
-struct Grouped {
-    path: std::path::PathBuf,
-    chat: Chat,
-    senders: Vec<Sender>,
-}
-
-impl Grouped {
-    async fn open(path: &Path, room_size: usize) -> Self {
-        let store = Sqlite::open(path).await.expect("a database");
-        let senders = senders(&store, room_size).await;
-        let rates = Rates {
-            enabled: false,
-            ..Rates::default()
-        };
-        let chat = Chat::builder()
-            .store(store)
-            .authenticator(Nobody)
-            .rates(rates)
-            .start()
-            .await
-            .expect("a chat");
-        Self {
-            path: path.to_owned(),
-            chat,
-            senders,
-        }
-    }
-
-    /// Messages sent until the time is over, at least one by each sender.
-    async fn send_for(&self, time: Duration) -> u32 {
-        let end = Instant::now() + time;
-        let mut tasks = JoinSet::new();
-        for &Sender { user, room } in &self.senders {
-            let chat = self.chat.clone();
-            tasks.spawn(async move {
-                let mut sent = 0;
-                while sent == 0 || Instant::now() < end {
-                    chat.send(user, room, CONTENT).await.expect("sent");
-                    sent += 1;
-                }
-                sent
-            });
-        }
-        tasks.join_all().await.into_iter().sum()
-    }
-}
-
-/// Nobody calls from outside.
-#[derive(Debug)]
-struct Nobody;
-
-#[async_trait]
-impl Authenticator for Nobody {
-    async fn authenticate(&self, _: &http::request::Parts) -> Result<Identity, AuthError> {
-        Err(AuthError::Unauthenticated)
     }
 }
 
@@ -178,7 +98,7 @@ const SEND: &str = "
 impl Single {
     async fn open(path: &Path, room_size: usize) -> Self {
         let store = Sqlite::open(path).await.expect("a database");
-        let senders = senders(&store, room_size).await;
+        let senders = senders(&store, SENDERS, room_size).await;
         drop(store);
         let connection = SqliteConnectOptions::new()
             .filename(path)

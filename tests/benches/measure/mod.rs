@@ -3,6 +3,7 @@
 // Each bench compiles this module for itself and uses its part.
 #![allow(dead_code)]
 
+pub(crate) mod grouped;
 pub(crate) mod hub;
 pub(crate) mod process;
 pub(crate) mod seed;

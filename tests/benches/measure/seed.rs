@@ -10,7 +10,7 @@ use chat_core::model::limits::Limits;
 use chat_core::model::{Clock as _, RoomId, SessionId, SystemClock, Timestamp, UserId};
 use chat_core::random::SystemRandom;
 use chat_core::store::sqlite::Sqlite;
-use chat_core::store::{Change, CommitContext, Outcome, Store as _};
+use chat_core::store::{Change, CommitContext, Outcome, Store};
 use tempfile::TempDir;
 
 use super::process::Process;
@@ -89,7 +89,7 @@ impl Seed {
 }
 
 /// So many users of a host.
-pub(crate) async fn users(store: &Sqlite, at: Timestamp, count: usize) -> Vec<UserId> {
+pub(crate) async fn users(store: &dyn Store, at: Timestamp, count: usize) -> Vec<UserId> {
     let mut users = Vec::with_capacity(count);
     for n in 0..count {
         let name = format!("user-{n}");
@@ -100,7 +100,7 @@ pub(crate) async fn users(store: &Sqlite, at: Timestamp, count: usize) -> Vec<Us
 }
 
 /// A room with these members, the first of them its admin.
-pub(crate) async fn room(store: &Sqlite, at: Timestamp, members: &[UserId]) -> RoomId {
+pub(crate) async fn room(store: &dyn Store, at: Timestamp, members: &[UserId]) -> RoomId {
     let admin = members[0];
     let create = Change::CreateRoom {
         by: admin,
@@ -127,7 +127,7 @@ pub(crate) async fn room(store: &Sqlite, at: Timestamp, members: &[UserId]) -> R
     room.id
 }
 
-async fn commit(store: &Sqlite, at: Timestamp, changes: &[Change]) -> Vec<Outcome> {
+async fn commit(store: &dyn Store, at: Timestamp, changes: &[Change]) -> Vec<Outcome> {
     let ctx = CommitContext {
         at,
         limits: Limits::default(),

@@ -40,6 +40,10 @@ read -r word
 /// What the server's own settings are: nothing is forced to disk, for no test pulls the plug.
 const SETTINGS: &str = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c max_connections=400";
 
+/// Those of a server that is measured: what a small production server has.
+const DURABLE: &str =
+    "-c listen_addresses= -c shared_buffers=256MB -c max_connections=400 -c max_wal_size=4GB";
+
 /// A running server of the user `chat`.
 #[derive(Debug)]
 pub struct Server {
@@ -47,6 +51,7 @@ pub struct Server {
     bin: PathBuf,
     guardian: Mutex<Option<Guardian>>,
     databases: AtomicU64,
+    settings: &'static str,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,19 @@ impl Server {
     /// There is no PostgreSQL, or it doesn't start: with what it said.
     #[must_use]
     pub fn start() -> Self {
+        Self::with(SETTINGS)
+    }
+
+    /// Starts a server that forces to disk what it acknowledges, for benches.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::with(DURABLE)
+    }
+
+    fn with(settings: &'static str) -> Self {
         let bin = programs().unwrap_or_else(|| panic!("{MISSING}"));
         let folder = tempfile::Builder::new()
             .prefix("chat-postgres-")
@@ -85,6 +103,7 @@ impl Server {
             bin,
             guardian: Mutex::new(None),
             databases: AtomicU64::new(0),
+            settings,
         };
         server.resume();
         server
@@ -114,7 +133,7 @@ impl Server {
             .args(["-c", GUARDIAN, "guardian"])
             .arg(&self.bin)
             .arg(&self.folder)
-            .arg(format!("-k {} {SETTINGS}", self.folder.display()))
+            .arg(format!("-k {} {}", self.folder.display(), self.settings))
             .current_dir(&self.folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
