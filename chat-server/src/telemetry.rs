@@ -38,6 +38,8 @@ pub mod metric {
     pub const WEBHOOK_DURATION: &str = "chat_webhook_duration_seconds";
     /// Seconds that the oldest delivery waits that wasn't tried yet.
     pub const WEBHOOK_LAG: &str = "chat_webhook_lag_seconds";
+    /// Events that the bus carries for this consumer and that aren't deliveries yet.
+    pub const WEBHOOK_BEHIND: &str = "chat_webhook_events_behind";
     /// Deliveries that aren't over.
     pub const WEBHOOK_PENDING: &str = "chat_webhook_pending";
 }
@@ -143,6 +145,10 @@ fn describe() {
         metric::WEBHOOK_LAG,
         Unit::Seconds,
         "Seconds that the oldest delivery waits that wasn't tried yet"
+    );
+    describe_gauge!(
+        metric::WEBHOOK_BEHIND,
+        "Events on the bus that aren't deliveries yet"
     );
     describe_gauge!(metric::WEBHOOK_PENDING, "Deliveries that aren't over");
 }

@@ -8,6 +8,7 @@
 pub mod contract;
 #[cfg(feature = "testing")]
 mod faulty;
+mod group;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod local;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 
 #[cfg(feature = "testing")]
 pub use self::faulty::{BusFaults, FaultyBus};
+pub use self::group::{DeadLetter, Group};
 pub use self::local::LocalBus;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresBus;
@@ -123,6 +125,29 @@ pub trait EventBus: Send + Sync + fmt::Debug {
     /// How the bus is.
     fn health(&self) -> Health {
         Health::Up
+    }
+
+    /// Whether it can be read as a group, and keeps what a group hasn't read: consumers then take events from it. Where not,
+    /// whoever publishes hands events to the consumers too.
+    fn has_groups(&self) -> bool {
+        false
+    }
+
+    /// Joins a group of readers, which share what the bus carries.
+    ///
+    /// # Errors
+    /// The bus can't be reached, or has no groups.
+    async fn join(&self, _group: &str) -> Result<Box<dyn Group>, BusError> {
+        Err(BusError::Unavailable("this bus has no groups".into()))
+    }
+
+    /// Publishes deliveries that are dead, where others may read them. A bus without groups keeps none: they are in the
+    /// database.
+    ///
+    /// # Errors
+    /// Some of them may be published all the same.
+    async fn bury(&self, _letters: &[DeadLetter]) -> Result<(), BusError> {
+        Ok(())
     }
 }
 

@@ -229,7 +229,8 @@ impl ChatBuilder {
         let authenticator = authenticator.ok_or(StartError::NoAuthenticator)?;
 
         let outgoing = self.webhooks.map(|(webhooks, private)| {
-            Outgoing::new(webhooks, private, self.limits.webhooks_per_room)
+            let limit = self.limits.webhooks_per_room;
+            Outgoing::new(webhooks, private, limit).carried_by(self.bus.clone())
         });
         let node = NodeId(random.id());
         let committed = Arc::new(Notify::new());

@@ -104,7 +104,9 @@ impl Relay {
         let published: Vec<_> = events.iter().map(|e| (e.room_id(), e.seq())).collect();
         #[cfg(feature = "testing")]
         let events = super::faults::before_publish(self.fault, events, *highest);
-        if let Some(outgoing) = &self.outgoing {
+        if let Some(outgoing) = &self.outgoing
+            && !self.bus.has_groups()
+        {
             outgoing.offer(&events, self.clock.now()).await?;
         }
         self.bus.publish(&events).await?;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::bus::DeadLetter;
 use chat_core::model::{Clock, WebhookId};
 use chat_core::random::Random;
 use chat_core::service::webhooks::{Outgoing, Target};
@@ -19,6 +20,7 @@ use chat_core::store::{
     Attempt, AttemptOutcome, Claim, ClaimId, Claimed, StoreError, WebhookSweep,
 };
 use http::StatusCode;
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -40,6 +42,8 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest text of an error that is kept.
 const ERROR_CHARS: usize = 200;
+/// Dead letters that wait for the bus.
+const LETTERS: usize = 1_000;
 
 /// Delivers what is due until it is stopped.
 #[derive(Debug)]
@@ -66,6 +70,34 @@ struct UnderWay {
     hosts: BTreeMap<String, usize>,
     /// Webhooks whose host has as many as it may.
     busy: BTreeMap<WebhookId, String>,
+}
+
+/// Attempts that are over and not noted yet, and the way of what died to the bus.
+struct Finished {
+    attempts: Vec<Attempt>,
+    letters: mpsc::Sender<DeadLetter>,
+}
+
+impl Finished {
+    fn died(&self, claimed: Claimed, attempt: &Attempt, attempts: i64) {
+        tracing::warn!(
+            webhook = claimed.webhook_id.0,
+            delivery = claimed.id.0,
+            attempts,
+            "a delivery is dead"
+        );
+        let letter = DeadLetter {
+            webhook_id: claimed.webhook_id,
+            delivery_id: claimed.id,
+            attempts,
+            last_status: attempt.status,
+            last_error: attempt.error.clone(),
+            event: claimed.event,
+        };
+        if self.letters.try_send(letter).is_err() {
+            tracing::warn!("a dead letter is in the database alone: too many wait for the bus");
+        }
+    }
 }
 
 impl UnderWay {
@@ -107,19 +139,27 @@ impl Deliverer {
 
     /// Delivers until `stop`; then takes nothing more, and ends when what is under way is over and noted.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let looking = async { tokio::join!(self.count(), self.sweep()) };
-        tokio::select! {
-            biased;
-            () = self.deliver(stop) => {}
-            _ = looking => {}
-        }
+        let consuming = self.outgoing.consume(self.clock.as_ref());
+        let looking = async { tokio::join!(self.count(), self.sweep(), consuming) };
+        let (letters, dead) = mpsc::channel(LETTERS);
+        let delivering = async {
+            tokio::select! {
+                biased;
+                () = self.deliver(stop, letters) => {}
+                _ = looking => {}
+            }
+        };
+        tokio::join!(delivering, self.bury(dead));
     }
 
-    async fn deliver(&self, stop: impl Future<Output = ()>) {
+    async fn deliver(&self, stop: impl Future<Output = ()>, letters: mpsc::Sender<DeadLetter>) {
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
         let mut under_way = UnderWay::default();
-        let mut finished: Vec<Attempt> = Vec::new();
+        let mut finished = Finished {
+            attempts: Vec::new(),
+            letters,
+        };
         loop {
             while let Some(done) = under_way.attempts.try_join_next() {
                 self.take_in(done, &mut under_way, &mut finished);
@@ -158,13 +198,14 @@ impl Deliverer {
     async fn look(
         &self,
         under_way: &mut UnderWay,
-        finished: &mut Vec<Attempt>,
+        finished: &mut Finished,
         stopping: bool,
     ) -> Result<bool, StoreError> {
         let store = self.outgoing.store();
-        if !finished.is_empty() {
-            store.finish(self.id, finished, self.clock.now()).await?;
-            finished.clear();
+        let over = &mut finished.attempts;
+        if !over.is_empty() {
+            store.finish(self.id, over, self.clock.now()).await?;
+            over.clear();
         }
         let free = self
             .options
@@ -191,18 +232,18 @@ impl Deliverer {
     }
 
     /// Begins an attempt, unless its host has as many as it may.
-    fn begin(&self, claimed: Claimed, under_way: &mut UnderWay, finished: &mut Vec<Attempt>) {
+    fn begin(&self, claimed: Claimed, under_way: &mut UnderWay, finished: &mut Finished) {
         let target = match Target::parse(&claimed.url) {
             Ok(target) => target,
             Err(e) => {
-                finished.push(self.judge(&claimed, Answer::None(e.to_string())));
+                self.judge(claimed, Answer::None(e.to_string()), finished);
                 return;
             }
         };
         let host = target.authority();
         if under_way.is_full(&host, self.options.per_host) {
             under_way.busy.insert(claimed.webhook_id, host);
-            finished.push(Attempt {
+            finished.attempts.push(Attempt {
                 delivery: claimed.id,
                 outcome: AttemptOutcome::Released,
                 status: None,
@@ -229,20 +270,20 @@ impl Deliverer {
         &self,
         done: Result<Done, JoinError>,
         under_way: &mut UnderWay,
-        finished: &mut Vec<Attempt>,
+        finished: &mut Finished,
     ) {
         match done {
             Ok(done) => {
                 under_way.over(&done.host);
-                finished.push(self.judge(&done.claimed, done.answer));
+                self.judge(done.claimed, done.answer, finished);
             }
             // It panicked, which is logged: its delivery is due again when the lease is over.
             Err(e) => tracing::error!("an attempt ended by itself: {e}"),
         }
     }
 
-    /// What follows from an answer.
-    fn judge(&self, claimed: &Claimed, answer: Answer) -> Attempt {
+    /// Notes what follows from an answer.
+    fn judge(&self, claimed: Claimed, answer: Answer, finished: &mut Finished) {
         let attempts = claimed.attempts + 1;
         let wait = self.options.wait(attempts, self.random.fraction());
         let (status, error) = match answer {
@@ -264,19 +305,30 @@ impl Deliverer {
             (_, _, None) => (AttemptOutcome::Dead, "dead"),
         };
         metrics::counter!(metric::WEBHOOK_ATTEMPTS, "outcome" => counted).increment(1);
-        if matches!(outcome, AttemptOutcome::Dead | AttemptOutcome::Gone) {
-            tracing::warn!(
-                webhook = claimed.webhook_id.0,
-                delivery = claimed.id.0,
-                attempts,
-                "a delivery is dead"
-            );
-        }
-        Attempt {
+        let attempt = Attempt {
             delivery: claimed.id,
             outcome,
             status: status.map(|status| status.as_u16()),
             error: error.map(shortened),
+        };
+        if matches!(outcome, AttemptOutcome::Dead | AttemptOutcome::Gone) {
+            finished.died(claimed, &attempt, attempts);
+        }
+        finished.attempts.push(attempt);
+    }
+
+    /// Puts dead letters on the bus; ends when no more can come and all are there.
+    async fn bury(&self, mut dead: mpsc::Receiver<DeadLetter>) {
+        let mut letters = Vec::new();
+        while dead.recv_many(&mut letters, LETTERS).await > 0 {
+            while let Err(e) = self.outgoing.bury(&letters).await {
+                tracing::warn!(
+                    error = &e as &dyn std::error::Error,
+                    "dead letters wait for the bus"
+                );
+                tokio::time::sleep(BACKOFF).await;
+            }
+            letters.clear();
         }
     }
 
@@ -290,6 +342,8 @@ impl Deliverer {
                     metrics::gauge!(metric::WEBHOOK_LAG).set(lag.as_secs_f64());
                     #[allow(clippy::cast_precision_loss)] // exact up to 2^53
                     metrics::gauge!(metric::WEBHOOK_PENDING).set(backlog.pending as f64);
+                    #[allow(clippy::cast_precision_loss)] // exact up to 2^53
+                    metrics::gauge!(metric::WEBHOOK_BEHIND).set(self.outgoing.behind() as f64);
                 }
                 Err(e) => tracing::debug!("the webhooks' backlog can't be read: {e}"),
             }

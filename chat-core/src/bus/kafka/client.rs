@@ -1,7 +1,7 @@
 //! librdkafka's clients: what they report, and how they go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -43,9 +43,33 @@ impl SharedHealth {
     }
 }
 
+/// How many events a group's reader has before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lag(Arc<AtomicU64>);
+
+impl Lag {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds up what librdkafka knows of the partitions that are this reader's.
+    fn set(&self, statistics: &Statistics) {
+        let partitions = statistics
+            .topics
+            .values()
+            .flat_map(|t| t.partitions.values());
+        // -1 where it isn't known.
+        let behind = partitions.filter_map(|p| u64::try_from(p.consumer_lag).ok());
+        self.0.store(behind.sum(), Ordering::Relaxed);
+    }
+}
+
 /// Takes what librdkafka reports.
 #[derive(Debug)]
-pub(super) struct Context(SharedHealth);
+pub(super) struct Context {
+    health: SharedHealth,
+    lag: Option<Lag>,
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -62,14 +86,18 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        if self.0.get() == Health::Down && statistics.brokers.values().any(|b| b.state == "UP") {
-            self.0.is_up();
+        if let Some(lag) = &self.lag {
+            lag.set(&statistics);
+        }
+        if self.health.get() == Health::Down && statistics.brokers.values().any(|b| b.state == "UP")
+        {
+            self.health.is_up();
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.is_down(reason);
+            self.health.is_down(reason);
         } else {
             // It goes on by itself: one broker's connection, most often.
             tracing::debug!(%error, reason, "librdkafka");
@@ -83,7 +111,7 @@ pub(super) fn producer(
     settings: &KafkaSettings,
     health: &SharedHealth,
 ) -> Result<Apart<FutureProducer<Context>>, SettingsError> {
-    let context = Context(health.clone());
+    let context = context(health);
     let producer = FutureProducer::from_config_and_context(&settings.producing(), context)?;
     Ok(Apart::new(producer))
 }
@@ -92,13 +120,31 @@ pub(super) fn reader(
     settings: &KafkaSettings,
     health: &SharedHealth,
 ) -> Result<Apart<StreamConsumer<Context>>, SettingsError> {
-    let context = Context(health.clone());
+    let context = context(health);
     let consumer = StreamConsumer::from_config_and_context(&settings.reading(), context)?;
     Ok(Apart::new(consumer))
 }
 
 pub(super) fn context(health: &SharedHealth) -> Context {
-    Context(health.clone())
+    Context {
+        health: health.clone(),
+        lag: None,
+    }
+}
+
+/// A reader in a group.
+pub(super) fn group_reader(
+    settings: &KafkaSettings,
+    health: &SharedHealth,
+    group: &str,
+    lag: &Lag,
+) -> Result<Apart<StreamConsumer<Context>>, SettingsError> {
+    let context = Context {
+        lag: Some(lag.clone()),
+        ..context(health)
+    };
+    let consumer = StreamConsumer::from_config_and_context(&settings.grouped(group), context)?;
+    Ok(Apart::new(consumer))
 }
 
 /// A client, which is dropped on a thread of its own: librdkafka waits for its threads and brokers then.

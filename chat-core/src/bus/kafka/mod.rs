@@ -5,6 +5,7 @@
 //! nodes goes through a topic beside it, so that every record of this one is an event.
 
 mod client;
+mod group;
 mod reader;
 mod settings;
 mod topics;
@@ -21,7 +22,7 @@ use tokio::time::sleep;
 
 use self::client::{Apart, Context};
 pub use self::settings::{KafkaSettings, SettingsError};
-use super::{BusError, EventBus, Health, Hint, Interest, Subscription};
+use super::{BusError, DeadLetter, EventBus, Group, Health, Hint, Interest, Subscription};
 use crate::model::Event;
 
 /// How often a full queue is offered more.
@@ -153,5 +154,23 @@ impl EventBus for KafkaBus {
 
     fn health(&self) -> Health {
         self.0.health.get()
+    }
+
+    fn has_groups(&self) -> bool {
+        true
+    }
+
+    async fn join(&self, group: &str) -> Result<Box<dyn Group>, BusError> {
+        let reader = group::join(&self.0.settings, &self.0.health, group)?;
+        Ok(Box::new(reader))
+    }
+
+    async fn bury(&self, letters: &[DeadLetter]) -> Result<(), BusError> {
+        let mut records = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let value = serde_json::to_vec(letter).map_err(unavailable)?;
+            records.push((Some(letter.event.room_id().to_string()), value));
+        }
+        self.write(&self.0.settings.dead(), records).await
     }
 }

@@ -112,7 +112,7 @@ async fn until_grown(consumer: Consumer, topic: String, read: usize) {
 }
 
 /// Whether librdkafka can't go on reading by itself.
-fn ends(error: &KafkaError) -> bool {
+pub(super) fn ends(error: &KafkaError) -> bool {
     match error {
         KafkaError::MessageConsumptionFatal(_) => true,
         KafkaError::MessageConsumption(code) => matches!(
@@ -171,7 +171,10 @@ fn concerns(record: &BorrowedMessage<'_>, value: &[u8], batch: &Batch<'_>) -> bo
     }
 }
 
-fn decode<T: serde::de::DeserializeOwned>(record: &BorrowedMessage<'_>, value: &[u8]) -> Option<T> {
+pub(super) fn decode<T: serde::de::DeserializeOwned>(
+    record: &BorrowedMessage<'_>,
+    value: &[u8],
+) -> Option<T> {
     serde_json::from_slice(value)
         .inspect_err(|error| {
             tracing::warn!(

@@ -69,6 +69,12 @@ impl KafkaSettings {
         format!("{}.hints", self.topic)
     }
 
+    /// The topic of [`DeadLetter`](crate::bus::DeadLetter)s.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        format!("{}.dead", self.topic)
+    }
+
     /// What every client of librdkafka is given.
     #[must_use]
     pub fn client(&self) -> ClientConfig {
@@ -117,6 +123,27 @@ impl KafkaSettings {
             // The relay makes batches by itself.
             .set("linger.ms", "0")
             .set("compression.type", "lz4");
+        config
+    }
+
+    /// Of a reader in a group: it begins with what the topic has, and goes on after what was done.
+    pub(super) fn grouped(&self, group: &str) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("group.id", group)
+            // What is stored is committed; what is done is stored.
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "1000")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("allow.auto.create.topics", "false")
+            // Those that stay keep their partitions when one comes or goes; one that is gone is missed soon.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", "10000")
+            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.queue.backoff.ms", "100")
+            .set("queued.min.messages", "10000")
+            .set("queued.max.messages.kbytes", BUFFER_KIB);
         config
     }
 

@@ -28,7 +28,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// The brokers' default replication.
 const DEFAULT: TopicReplication<'_> = TopicReplication::Fixed(-1);
 
-/// Sees that both topics are there and can be used.
+/// Sees that the topics are there and can be used.
 pub(super) async fn make_or_check(
     settings: &KafkaSettings,
     health: &SharedHealth,
@@ -36,6 +36,7 @@ pub(super) async fn make_or_check(
     let topics = [
         (settings.topic.clone(), PARTITIONS, RETENTION),
         (settings.hints(), 1, HINT_RETENTION),
+        (settings.dead(), PARTITIONS, RETENTION),
     ];
     let looker = client::reader(settings, health).map_err(unavailable)?;
     let looker = std::sync::Arc::new(looker);

@@ -1,21 +1,25 @@
 //! Webhooks: made and looked after by a room's admins, fed from the outbox.
 
 mod address;
+mod consume;
 mod feed;
 mod target;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokio::sync::Notify;
 
 pub use self::address::is_public;
+pub use self::consume::GROUP;
 pub(super) use self::feed::{Feed, Wanted};
 pub use self::target::{Target, TargetError, resolve};
 use super::fields::page_limit;
 use super::{Chat, Error};
 use crate::auth::Caller;
+use crate::bus::{BusError, DeadLetter, EventBus};
 use crate::model::{
     Delivery, DeliveryId, Event, EventKind, RoomId, Timestamp, Webhook, WebhookId, WebhookSecret,
 };
@@ -46,6 +50,9 @@ pub struct Outgoing {
     limit: i64,
     pub(super) wanted: Wanted,
     pub(super) offered: Arc<Notify>,
+    /// What carries events, and dead letters away.
+    bus: Option<Arc<dyn EventBus>>,
+    behind: Arc<AtomicU64>,
 }
 
 impl Outgoing {
@@ -58,7 +65,16 @@ impl Outgoing {
             limit,
             wanted: Wanted::default(),
             offered: Arc::default(),
+            bus: None,
+            behind: Arc::default(),
         }
+    }
+
+    /// The same, with what carries the events to consumers and dead letters away.
+    #[must_use]
+    pub fn carried_by(mut self, bus: Option<Arc<dyn EventBus>>) -> Self {
+        self.bus = bus;
+        self
     }
 
     /// Where they are kept.
@@ -77,6 +93,28 @@ impl Outgoing {
     #[must_use]
     pub fn offered(&self) -> &Notify {
         &self.offered
+    }
+
+    /// How many events the bus carries for this process's share of the consumers' group that aren't deliveries yet; 0 where
+    /// publishers make those.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    fn set_behind(&self, behind: u64) {
+        self.behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Puts dead deliveries on the bus, where it has a place for them.
+    ///
+    /// # Errors
+    /// The bus can't be reached.
+    pub async fn bury(&self, letters: &[DeadLetter]) -> Result<(), BusError> {
+        match &self.bus {
+            Some(bus) => bus.bury(letters).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes the deliveries of events: once, however often they come.
