@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Output;
 
+use chat_test_postgres::Server as PostgreSql;
 use chat_tests::{Person, Receiver, Server, WITHIN};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -142,6 +143,62 @@ async fn each_event_arrives_through_a_failing_receiver_and_a_killed_server() {
     let done = |items: &[Value]| items.iter().all(|item| item["state"] == "delivered");
     let delivered = deliveries(&ann, room, &made, done).await;
     assert_eq!(delivered.len(), all.len());
+}
+
+/// Several processes: one takes messages, and consumers share the deliveries.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_consumer_had_in_its_hands_is_delivered_by_another() {
+    const ROOMS: usize = 4;
+    const MESSAGES: usize = 10;
+    let database = PostgreSql::shared().database(None).await;
+    let of_roles = |roles: &str| {
+        let builder = Server::builder()
+            .set("CHAT_ROLES", roles)
+            .set("CHAT_WEBHOOK_PRIVATE", "on");
+        builder.on(&database)
+    };
+    let front = of_roles("auth,rest,realtime");
+    assert!(front.run(&["migrate"]).status.success());
+    let front = front.start().await;
+    let ann = front.person("ann").await;
+    let receiver = Receiver::answering(|payload, before| {
+        let place = payload["data"]["changedSeq"].as_i64().unwrap_or(0);
+        if before == 0 && place % 2 == 0 {
+            StatusCode::BAD_GATEWAY
+        } else {
+            StatusCode::OK
+        }
+    })
+    .await;
+    let mut rooms = Vec::new();
+    for n in 0..ROOMS {
+        let room = ann.room_with(&format!("room {n}"), &[]).await;
+        rooms.push((room, hook(&ann, room, &receiver.url()).await));
+    }
+    for (room, _) in &rooms {
+        for n in 0..MESSAGES {
+            say(&ann, *room, &n.to_string()).await;
+        }
+    }
+
+    receiver.answers(false);
+    let mut killed = of_roles("auth,consumer").start().await;
+    receiver.until_begun(ROOMS).await;
+    let _other = of_roles("auth,consumer").start().await;
+    killed.kill().await;
+    receiver.answers(true);
+    for (room, made) in &rooms {
+        let done = |items: &[Value]| {
+            items.len() == MESSAGES && items.iter().all(|item| item["state"] == "delivered")
+        };
+        deliveries(&ann, *room, made, done).await;
+    }
+    let of_rooms: BTreeSet<_> = receiver
+        .taken()
+        .iter()
+        .map(|one| one.id().to_owned())
+        .collect();
+    assert_eq!(of_rooms.len(), ROOMS * MESSAGES);
 }
 
 #[tokio::test(flavor = "multi_thread")]

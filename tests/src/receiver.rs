@@ -72,6 +72,10 @@ struct Shared {
     behaviour: Behaviour,
     received: Mutex<Vec<Received>>,
     count: watch::Sender<usize>,
+    /// Requests that began.
+    begun: watch::Sender<usize>,
+    /// Whether requests are answered, or wait until they are.
+    open: watch::Sender<bool>,
 }
 
 /// A receiver on a port of its own.
@@ -114,6 +118,8 @@ impl Receiver {
             behaviour: Box::new(behaviour),
             received: Mutex::default(),
             count: watch::Sender::new(0),
+            begun: watch::Sender::new(0),
+            open: watch::Sender::new(true),
         });
         let app = Router::new()
             .fallback(receive)
@@ -140,7 +146,22 @@ impl Receiver {
         format!("http://localhost:{}/hook", self.port)
     }
 
-    /// All that came so far.
+    /// Has requests wait, or has those that wait and all later ones answered.
+    pub fn answers(&self, open: bool) {
+        self.shared.open.send_replace(open);
+    }
+
+    /// Waits until so many requests have begun.
+    ///
+    /// # Panics
+    /// They don't in time.
+    pub async fn until_begun(&self, count: usize) {
+        let mut begun = self.shared.begun.subscribe();
+        let waited = timeout(6 * WITHIN, begun.wait_for(|n| *n >= count)).await;
+        assert!(waited.is_ok(), "only {} began", *self.shared.begun.borrow());
+    }
+
+    /// All that was answered so far.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         let received = self.shared.received.lock();
@@ -184,6 +205,9 @@ impl Receiver {
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    shared.begun.send_modify(|n| *n += 1);
+    // Who goes away while it waits wasn't answered, and isn't counted.
+    let _ = shared.open.subscribe().wait_for(|open| *open).await;
     let mut received = Received {
         headers,
         body,
