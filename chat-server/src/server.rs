@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Network, Role};
 use crate::http::{self, HttpOptions};
+use crate::hub::HubOptions;
 use crate::open::Database;
 use crate::serve::{Listener, StartError};
 use crate::telemetry;
@@ -33,6 +34,7 @@ pub struct Server {
     config: Config,
     chat: Chat,
     database: Option<Database>,
+    hub: HubOptions,
     public: Listener,
     admin: Option<Listener>,
     deliverer: Option<Deliverer>,
@@ -52,6 +54,7 @@ impl Server {
             config,
             chat,
             database: Some(database),
+            hub: HubOptions::default(),
             public,
             admin,
             deliverer,
@@ -69,10 +72,18 @@ impl Server {
             config,
             chat,
             database: None,
+            hub: HubOptions::default(),
             public,
             admin,
             deliverer,
         })
+    }
+
+    /// With other times and bounds of the hub's connections.
+    #[must_use]
+    pub const fn hub(mut self, options: HubOptions) -> Self {
+        self.hub = options;
+        self
     }
 
     /// The chat that it serves.
@@ -111,13 +122,17 @@ impl Server {
             config,
             chat,
             database,
+            hub,
             public,
             admin,
             deliverer,
         } = self;
         let metrics = telemetry::metrics();
         let network = &config.network;
-        let options = HttpOptions::new(&config.roles, network);
+        let options = HttpOptions {
+            hub,
+            ..HttpOptions::new(&config.roles, network)
+        };
         let app = http::public(&chat, &options, admin.is_none());
         let public = public.serve(app, network.max_connections);
         let admin = admin.map(|admin| {

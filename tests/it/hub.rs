@@ -3,10 +3,12 @@
 mod connecting;
 mod encodings;
 mod fallback;
+mod lifetimes;
 mod polls;
 mod posts;
 mod records;
 mod requests;
+mod stateful;
 mod streams;
 mod websockets;
 

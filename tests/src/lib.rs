@@ -4,6 +4,7 @@
 mod binary;
 mod gateway;
 mod hub;
+mod local;
 mod people;
 mod proxy;
 mod receiver;
@@ -13,6 +14,7 @@ mod server;
 pub use binary::{chat, chat_server};
 pub use gateway::Gateway;
 pub use hub::{Completion, Hub, Over, WITHIN, framed, packed_of, text_of};
+pub use local::Local;
 pub use people::{PASSWORD, Person};
 pub use proxy::{Blocks, Proxy};
 pub use receiver::{Received, Receiver};

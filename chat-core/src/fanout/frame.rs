@@ -122,6 +122,29 @@ impl Framing {
         }
     }
 
+    /// How many messages lie in whole frames of a WebSocket; other transports aren't counted.
+    pub(super) fn messages(self, mut frames: &[u8]) -> u32 {
+        let mut messages = 0;
+        while self.is_web_socket()
+            && let [first, length, rest @ ..] = frames
+        {
+            let (length, rest) = match (length, rest) {
+                (126, [a, b, rest @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+                (127, rest) => match rest.split_first_chunk() {
+                    Some((bytes, rest)) => {
+                        let length = u64::from_be_bytes(*bytes);
+                        (usize::try_from(length).unwrap_or(usize::MAX), rest)
+                    }
+                    None => return messages,
+                },
+                (length, rest) => (usize::from(*length), rest),
+            };
+            messages += u32::from(matches!(*first, FIN_TEXT | FIN_BINARY));
+            frames = rest.get(length..).unwrap_or_default();
+        }
+        messages
+    }
+
     /// Appends what ends the transport itself, after the last record: on WebSockets a close frame with this code.
     pub fn end(self, out: &mut Vec<u8>, code: u16) {
         match self {
@@ -255,5 +278,21 @@ mod tests {
         assert_eq!(out, b"");
         Framing::WebSocketText.end(&mut out, 1000);
         assert_eq!(out, [0x88, 2, 0x03, 0xe8]);
+    }
+
+    #[test]
+    fn the_messages_of_a_segment_are_counted_by_its_frames() {
+        for encoding in Encoding::ALL {
+            let framing = Framing::web_socket(encoding);
+            let mut out = Vec::new();
+            for (n, length) in [0, 1, 125, 126, 0xffff, 0x1_0000].into_iter().enumerate() {
+                assert_eq!(framing.messages(&out), n as u32);
+                framing.frame(&mut out, |out| out.resize(out.len() + length, 0x81));
+            }
+            let messages = framing.messages(&out);
+            framing.end(&mut out, 1000);
+            assert_eq!(framing.messages(&out), messages, "a close frame is none");
+        }
+        assert_eq!(Framing::LongPolling.messages(b"{}"), 0);
     }
 }

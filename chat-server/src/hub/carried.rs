@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::channel::Channel;
 use super::registry::Place;
-use super::session::{Opening, Refused, Session, record_reader, shake};
+use super::session::{Agreed, Opening, Refused, Session, record_reader, shake};
 
 /// What takes the output.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ async fn handshake(
             };
             let mut input = &posted[..];
             let shaken = shake(records, &mut input, formats).map_err(Refused::Because)?;
-            if let Some(encoding) = shaken {
+            if let Some(Agreed { encoding, .. }) = shaken {
                 return Ok((encoding, input.to_vec()));
             }
         }

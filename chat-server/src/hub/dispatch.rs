@@ -126,7 +126,7 @@ impl Dispatcher {
                 self.settle().await;
                 self.connection.close(End::Client);
             }
-            // Nothing here waits for items or completions of the client's, and nothing is resumed.
+            // Nothing here waits for items or completions of the client's; what belongs to resuming, the session has seen.
             _ => {}
         }
     }

@@ -14,7 +14,9 @@ mod options;
 mod refusal;
 mod registry;
 mod request;
+mod resumable;
 mod session;
+mod slot;
 mod socket;
 mod token;
 mod transport;
@@ -48,6 +50,7 @@ use self::refusal::Refusal;
 use self::registry::{Granted, Place, Registry};
 pub use self::session::Ids;
 use self::session::Opening;
+use self::slot::{Carrier, Slot, Turn};
 use self::token::{Claims, TokenKey};
 use self::transport::Ask;
 pub use self::websocket::serve;
@@ -144,7 +147,12 @@ impl Hub {
             let mut random = [0; 16];
             self.chat.fill_random(&mut random);
             let opening = self.opening(asker.caller, token::public_id(random), None);
-            return Ok(upgrade(parts, &accept, opening, upgraded));
+            return Ok(upgrade(
+                parts,
+                &accept,
+                Upgraded::Opens(Box::new(opening)),
+                upgraded,
+            ));
         };
         let claims = self.claims(&id).await?.ok_or_else(Refusal::no_connection)?;
         let granted = self.registry.ask(
@@ -154,8 +162,8 @@ impl Hub {
             self.chat.now(),
             self.chat.is_draining(),
         )?;
-        self.carry(granted, claims, asker, body, |opening| {
-            upgrade(parts, &accept.unwrap_or_default(), opening, upgraded)
+        self.carry(granted, claims, asker, body, |what| {
+            upgrade(parts, &accept.unwrap_or_default(), what, upgraded)
         })
         .await
     }
@@ -167,7 +175,7 @@ impl Hub {
         claims: Claims,
         asker: Asker,
         body: Body,
-        upgrade: impl FnOnce(Opening) -> Response,
+        upgrade: impl FnOnce(Upgraded) -> Response,
     ) -> Result<Response, Refusal> {
         let Asker { caller, token } = asker;
         let remember = |channel: &Channel| {
@@ -178,13 +186,15 @@ impl Hub {
         match granted {
             Granted::WebSocket(place, posted) => {
                 let mut opening = self.opening(caller, claims.connection_id, Some(place));
+                opening.is_resumable = claims.is_resumable;
                 if let Some(channel) = posted {
                     channel.claimed.cancel();
                     opening.posted = channel.inbox.close_and_take().into();
                     channel.close();
                 }
-                Ok(upgrade(opening))
+                Ok(upgrade(Upgraded::Opens(Box::new(opening))))
             }
+            Granted::Resume(slot, turn) => Ok(upgrade(Upgraded::Resumes(slot, turn))),
             Granted::Stream(place, channel) => {
                 remember(&channel);
                 channel.claimed.cancel();
@@ -257,6 +267,8 @@ impl Hub {
             options: self.options.clone(),
             place,
             posted: Bytes::new(),
+            is_resumable: false,
+            permit: None,
         }
     }
 
@@ -278,8 +290,10 @@ impl Hub {
             Ok(caller) => return Ok(Asker { caller, token }),
             Err(e) => e,
         };
-        if refused.code() == ErrorCode::Unauthenticated
-            && let (Some(token), Some(id)) = (token, id)
+        if matches!(
+            refused.code(),
+            ErrorCode::Unauthenticated | ErrorCode::TokenExpired
+        ) && let (Some(token), Some(id)) = (token, id)
             && let Some(claims) = self.claims(id).await?
             && let Some(caller) =
                 self.registry
@@ -314,7 +328,9 @@ impl Hub {
                 let mut id = [0; 16];
                 self.chat.fill_random(&mut id);
                 let (now, lifetime) = (self.chat.now(), self.options.disconnect);
-                let token = self.key().await?.issue(id, caller, now, lifetime);
+                let is_resumable = request.stateful_reconnect;
+                let key = self.key().await?;
+                let token = key.issue(id, caller, now, lifetime, is_resumable);
                 let (connection_id, connection_token) = if request.version == 0 {
                     (token, None)
                 } else {
@@ -324,7 +340,7 @@ impl Hub {
                     negotiate_version: request.version,
                     connection_id,
                     connection_token,
-                    use_stateful_reconnect: false,
+                    use_stateful_reconnect: is_resumable,
                     available_transports: TRANSPORTS.map(Into::into).to_vec(),
                 })
             }
@@ -338,25 +354,42 @@ fn draining() -> Error {
     Error::unavailable("the server is draining: connect again")
 }
 
-/// Opens a connection over a WebSocket (RFC 6455, section 4.2).
+/// What a new WebSocket is for.
+#[derive(Debug)]
+enum Upgraded {
+    /// A connection that it opens.
+    Opens(Box<Opening>),
+    /// One that goes on over it.
+    Resumes(Arc<Slot>, Turn),
+}
+
+/// Answers an upgrade to a WebSocket (RFC 6455, section 4.2), and gives the stream to what it is for.
 fn upgrade(
     parts: &Parts,
     accept: &str,
-    opening: Opening,
+    what: Upgraded,
     upgraded: hyper::upgrade::OnUpgrade,
 ) -> Response {
     // The stream outlives its HTTP connection, and its place among all connections with it.
     let permit = parts.extensions.get::<ConnectionPermit>().cloned();
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
-        match upgrade::tcp(upgraded) {
-            Ok((stream, read)) => websocket::serve_tcp(opening, stream, read).await,
-            Err(upgraded) => {
-                let stream = hyper_util::rt::TokioIo::new(upgraded);
-                websocket::serve_stream(opening, stream).await;
+        let stream = upgrade::tcp(upgraded).map_err(hyper_util::rt::TokioIo::new);
+        match (what, stream) {
+            (Upgraded::Opens(mut opening), stream) => {
+                opening.permit = permit;
+                match stream {
+                    Ok((stream, read)) => websocket::serve_tcp(opening, stream, read).await,
+                    Err(stream) => websocket::serve_stream(opening, stream).await,
+                }
+            }
+            (Upgraded::Resumes(slot, turn), Ok((stream, read))) => {
+                slot.put(Carrier::tcp(stream, read, permit), turn);
+            }
+            (Upgraded::Resumes(slot, turn), Err(stream)) => {
+                slot.put(Carrier::stream(stream, permit), turn);
             }
         }
-        drop(permit);
     });
     let headers = [
         (CONNECTION, "Upgrade"),

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::channel::{Channel, Fingerprint};
 use super::refusal::Refusal;
+use super::slot::{Slot, Turn};
 use super::token::Claims;
 use super::transport::{Ask, Standing, Step, decide};
 
@@ -50,6 +51,8 @@ enum Over {
     /// Nothing: no GET came yet.
     Nothing(Arc<Channel>),
     WebSocket,
+    /// WebSockets, one after another.
+    WebSockets(Arc<Slot>),
     Channel(Transport, Arc<Channel>),
     /// The connection is gone.
     Ended,
@@ -68,10 +71,13 @@ impl Entry {
     fn standing(&self) -> Standing {
         match &self.over {
             Over::Nothing(_) => Standing::Fresh,
-            Over::WebSocket => match &self.connection {
-                Some(c) if c.is_closing() => Standing::Closing(Transport::WebSockets),
-                _ => Standing::Active(Transport::WebSockets),
-            },
+            Over::WebSocket | Over::WebSockets(_)
+                if self.connection.as_ref().is_some_and(|c| c.is_closing()) =>
+            {
+                Standing::Closing(Transport::WebSockets)
+            }
+            Over::WebSocket => Standing::Active(Transport::WebSockets),
+            Over::WebSockets(_) => Standing::Resumable,
             Over::Channel(transport, channel) if channel.is_closing() => {
                 Standing::Closing(*transport)
             }
@@ -83,7 +89,7 @@ impl Entry {
     fn channel(&self) -> Option<&Arc<Channel>> {
         match &self.over {
             Over::Nothing(channel) | Over::Channel(_, channel) => Some(channel),
-            Over::WebSocket | Over::Ended => None,
+            Over::WebSocket | Over::WebSockets(_) | Over::Ended => None,
         }
     }
 }
@@ -93,6 +99,8 @@ impl Entry {
 pub(super) enum Granted {
     /// To open the connection over a WebSocket; what was posted before is its first input.
     WebSocket(Place, Option<Arc<Channel>>),
+    /// To go on over a new WebSocket.
+    Resume(Arc<Slot>, Turn),
     /// To open it as a stream of events.
     Stream(Place, Arc<Channel>),
     /// To open it as polls, with the first.
@@ -120,6 +128,13 @@ impl Place {
         if let Some(entry) = self.registry.lock().by_id.get_mut(&self.connection_id) {
             entry.connection = Some(Arc::clone(connection));
             entry.session = None;
+        }
+    }
+
+    /// The connection outlives its socket: the next one is to be put there.
+    pub(super) fn make_resumable(&self, slot: &Arc<Slot>) {
+        if let Some(entry) = self.registry.lock().by_id.get_mut(&self.connection_id) {
+            entry.over = Over::WebSockets(Arc::clone(slot));
         }
     }
 }
@@ -168,6 +183,9 @@ impl Registry {
         let step = decide(ask, standing)?;
         let known = entries.by_id.get(&claims.connection_id);
         let channel = known.and_then(Entry::channel).cloned();
+        if let (Step::Resume, Some(Over::WebSockets(slot))) = (step, known.map(|k| &k.over)) {
+            return Ok(Granted::Resume(Arc::clone(slot), slot.turn()));
+        }
         let is_new = known.is_none();
         if is_draining && (is_new || matches!(step, Step::Open(_))) {
             return Err(Error::unavailable("the server is draining: connect again").into());
@@ -202,6 +220,7 @@ impl Registry {
                 (over, Granted::FirstPost(channel, left))
             }
             Step::Poll => return Ok(Granted::Poll(made()?)),
+            Step::Resume => return Err(Refusal::no_connection()),
             Step::End => (Over::Ended, Granted::End(made()?)),
         };
         let entry = entries
@@ -310,6 +329,7 @@ mod tests {
             user_id: UserId(1),
             session: Some("s".to_owned()),
             expires_at: NOW.plus(Duration::from_secs(15)),
+            is_resumable: false,
         }
     }
 

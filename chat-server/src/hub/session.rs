@@ -8,14 +8,18 @@ use chat_core::fanout::{Connection, DirectWrite, End, Framing, Wire};
 use chat_core::model::limits::HUB_RECORD_BYTES;
 use chat_core::protocol::ErrorCode;
 use chat_core::protocol::hub::ClosingReason;
-use chat_core::protocol::signalr::handshake::{HandshakeError, HandshakeRequest};
+use chat_core::protocol::signalr::handshake::{HandshakeError, HandshakeRequest, VERSION_STATEFUL};
 use chat_core::protocol::signalr::negotiate::TransferFormat;
-use chat_core::protocol::signalr::{Encoding, RecordReader};
+use chat_core::protocol::signalr::stateful::{ACKNOWLEDGE_EVERY, Received, SequenceError};
+use chat_core::protocol::signalr::{Encoding, HubMessage, RecordReader};
 use chat_core::service::Chat;
+use tokio::time::Instant;
 
 use super::dispatch::Dispatcher;
 use super::options::HubOptions;
 use super::registry::Place;
+use super::slot::Slot;
+use crate::serve::ConnectionPermit;
 
 /// What a connection is called.
 #[derive(Clone, Debug)]
@@ -37,6 +41,18 @@ pub(super) struct Opening {
     pub(super) place: Option<Place>,
     /// What was posted before.
     pub(super) posted: Bytes,
+    /// Stateful reconnect was granted.
+    pub(super) is_resumable: bool,
+    /// The socket's place among all connections of the server.
+    pub(super) permit: Option<ConnectionPermit>,
+}
+
+/// What a handshake has agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Agreed {
+    pub(super) encoding: Encoding,
+    /// The client would resume the connection on another socket.
+    pub(super) is_stateful: bool,
 }
 
 /// Why there is no session.
@@ -57,12 +73,15 @@ pub(super) fn shake(
     records: &mut RecordReader,
     input: &mut &[u8],
     formats: &[TransferFormat],
-) -> Result<Option<Encoding>, HandshakeError> {
+) -> Result<Option<Agreed>, HandshakeError> {
     let Some(record) = records.next(Encoding::Json, input)? else {
         return Ok(None);
     };
     let request = HandshakeRequest::parse(&record)?;
-    request.encoding(formats).map(Some)
+    Ok(Some(Agreed {
+        encoding: request.encoding(formats)?,
+        is_stateful: request.version == VERSION_STATEFUL,
+    }))
 }
 
 /// A connection whose handshake is done.
@@ -74,6 +93,15 @@ pub(super) struct Session {
     dispatcher: Dispatcher,
     records: RecordReader,
     encoding: Encoding,
+    /// What is counted of a client that may resume.
+    resumption: Option<Box<Resumption>>,
+}
+
+/// What has come from a client that may resume, on whichever socket.
+struct Resumption {
+    received: Received,
+    /// When it is to be told how far that is.
+    acknowledge_at: Option<Instant>,
 }
 
 impl Session {
@@ -110,6 +138,47 @@ impl Session {
             place,
             records,
             encoding,
+            resumption: None,
+        }
+    }
+
+    /// Has the connection outlive its socket from now on; the next is put into `slot`.
+    pub(super) fn make_resumable(
+        &mut self,
+        direct: Option<Arc<dyn DirectWrite>>,
+        slot: &Arc<Slot>,
+    ) {
+        self.connection.make_resumable(direct);
+        self.resumption = Some(Box::new(Resumption {
+            received: Received::new(),
+            acknowledge_at: None,
+        }));
+        if let Some(place) = &self.place {
+            place.make_resumable(slot);
+        }
+    }
+
+    /// The connection goes on over a new socket: half a record of the old one is lost with it.
+    pub(super) fn reattach(&mut self, direct: Option<Arc<dyn DirectWrite>>) {
+        self.records = record_reader();
+        if let Some(resumption) = &mut self.resumption {
+            resumption.received.reattached();
+        }
+        self.connection.attach(direct);
+    }
+
+    /// When the client is to be told how far its messages have come.
+    pub(super) fn acknowledge_at(&self) -> Option<Instant> {
+        self.resumption.as_ref().and_then(|r| r.acknowledge_at)
+    }
+
+    /// Tells the client how far its messages have come.
+    pub(super) fn acknowledge(&mut self) {
+        if let Some(resumption) = &mut self.resumption {
+            resumption.acknowledge_at = None;
+            if let Some(ack) = resumption.received.acknowledgement() {
+                self.connection.acknowledge(&ack);
+            }
         }
     }
 
@@ -138,12 +207,35 @@ impl Session {
                 Err(_) => return self.connection.close(End::Error),
             };
             match self.encoding.decode(&record) {
-                Ok(Some(message)) => self.dispatcher.dispatch(message).await,
+                Ok(Some(message)) => match self.count(&message) {
+                    Ok(true) => self.dispatcher.dispatch(message).await,
+                    // It was done before its client resumed.
+                    Ok(false) => self.connection.heard(false),
+                    Err(e) => {
+                        tracing::debug!("a client resumes where it can't: {e}");
+                        self.connection.close(End::Error);
+                    }
+                },
                 // A type of a later version.
                 Ok(None) => self.connection.heard(false),
                 Err(_) => self.connection.close(End::Error),
             }
         }
+    }
+
+    /// Counts a message of a client that may resume; whether it is to be handled.
+    fn count(&mut self, message: &HubMessage<'_>) -> Result<bool, SequenceError> {
+        let Some(resumption) = &mut self.resumption else {
+            return Ok(true);
+        };
+        let is_new = resumption.received.take(message)?;
+        if message.is_numbered() && resumption.acknowledge_at.is_none() {
+            resumption.acknowledge_at = Some(Instant::now() + ACKNOWLEDGE_EVERY);
+        }
+        if let (true, HubMessage::Ack { sequence_id }) = (is_new, message) {
+            self.connection.acknowledged(*sequence_id);
+        }
+        Ok(is_new)
     }
 
     /// Takes the connection out of its rooms; its place, to be released when its id is to be forgotten.
@@ -175,7 +267,11 @@ mod tests {
             assert_eq!(shake(&mut records, &mut front, formats), Ok(None));
             assert!(front.is_empty(), "cut at {cut}");
             let shaken = shake(&mut records, &mut back, formats);
-            assert_eq!(shaken, Ok(Some(Encoding::Json)), "cut at {cut}");
+            let agreed = Agreed {
+                encoding: Encoding::Json,
+                is_stateful: false,
+            };
+            assert_eq!(shaken, Ok(Some(agreed)), "cut at {cut}");
             assert_eq!(back, b"{\"type\":6}\x1e", "cut at {cut}");
         }
     }

@@ -10,8 +10,8 @@ use chat_core::model::{Timestamp, UserId};
 
 /// Random bytes of a connection's public id.
 const ID_BYTES: usize = 16;
-/// Bytes of what is signed before the session: id, user and expiry.
-const FIXED: usize = ID_BYTES + 8 + 8;
+/// Bytes of what is signed before the session: id, user, expiry, and whether the connection outlives its sockets.
+const FIXED: usize = ID_BYTES + 8 + 8 + 1;
 /// Bytes of the signature.
 const TAG: usize = 32;
 
@@ -28,6 +28,8 @@ pub(super) struct Claims {
     pub(super) session: Option<String>,
     /// From then on the token opens nothing.
     pub(super) expires_at: Timestamp,
+    /// Stateful reconnect was asked for, and granted.
+    pub(super) is_resumable: bool,
 }
 
 impl TokenKey {
@@ -42,11 +44,13 @@ impl TokenKey {
         caller: &Caller,
         now: Timestamp,
         lifetime: Duration,
+        is_resumable: bool,
     ) -> String {
         let mut bytes = Vec::with_capacity(FIXED + TAG);
         bytes.extend_from_slice(&id);
         bytes.extend_from_slice(&caller.user_id.0.to_be_bytes());
         bytes.extend_from_slice(&now.plus(lifetime).as_millis().to_be_bytes());
+        bytes.push(u8::from(is_resumable));
         bytes.extend_from_slice(caller.session.as_deref().unwrap_or_default().as_bytes());
         let tag = hmac::sign(&self.0, &bytes);
         bytes.extend_from_slice(tag.as_ref());
@@ -60,7 +64,8 @@ impl TokenKey {
         hmac::verify(&self.0, signed, tag).ok()?;
         let (id, rest) = signed.split_first_chunk::<ID_BYTES>()?;
         let (user, rest) = rest.split_first_chunk::<8>()?;
-        let (expires, session) = rest.split_first_chunk::<8>()?;
+        let (expires, rest) = rest.split_first_chunk::<8>()?;
+        let (is_resumable, session) = rest.split_first()?;
         let expires_at = Timestamp::from_millis(i64::from_be_bytes(*expires));
         let session = std::str::from_utf8(session).ok()?;
         Some(Claims {
@@ -68,6 +73,7 @@ impl TokenKey {
             user_id: UserId(i64::from_be_bytes(*user)),
             session: (!session.is_empty()).then(|| session.to_owned()),
             expires_at,
+            is_resumable: *is_resumable == 1,
         })
     }
 }
@@ -100,13 +106,14 @@ mod tests {
     fn a_token_says_whose_connection_it_opens_and_until_when() {
         let (key, now) = (TokenKey::new(&[1; 32]), Timestamp::from_millis(1_000_000));
         let lifetime = Duration::from_secs(15);
-        let token = key.issue([3; 16], &caller(), now, lifetime);
+        let token = key.issue([3; 16], &caller(), now, lifetime, true);
         let claims = key.verify(&token).expect("valid");
         let expected = Claims {
             connection_id: public_id([3; 16]),
             user_id: UserId(7),
             session: Some("9".into()),
             expires_at: now.plus(lifetime),
+            is_resumable: true,
         };
         assert_eq!(claims, expected);
         assert!(claims.is_of(&caller()));
@@ -127,7 +134,7 @@ mod tests {
     #[test]
     fn a_token_that_was_touched_or_is_of_another_key_says_nothing() {
         let (key, now) = (TokenKey::new(&[1; 32]), Timestamp::from_millis(1_000_000));
-        let token = key.issue([3; 16], &caller(), now, Duration::from_secs(15));
+        let token = key.issue([3; 16], &caller(), now, Duration::from_secs(15), false);
         assert_eq!(TokenKey::new(&[2; 32]).verify(&token), None);
         for at in 0..token.len() {
             let mut touched = token.clone().into_bytes();

@@ -33,6 +33,8 @@ pub(super) enum Standing {
     Fresh,
     /// Open over this transport.
     Active(Transport),
+    /// Open over WebSockets, one after another: a new one takes the place of the last.
+    Resumable,
     /// Its last record is queued.
     Closing(Transport),
 }
@@ -42,6 +44,8 @@ pub(super) enum Standing {
 pub(super) enum Step {
     /// The connection opens over this transport.
     Open(Transport),
+    /// The connection goes on over a new WebSocket.
+    Resume,
     /// The poll waits, and ends one that waits already.
     Poll,
     /// The body is taken as the connection's input.
@@ -67,26 +71,28 @@ pub(super) fn decide(ask: Ask, standing: Standing) -> Result<Step, Refusal> {
         (Ask::Delete, Standing::Active(LongPolling) | Standing::Closing(LongPolling)) => {
             Ok(Step::End)
         }
+        (Ask::Upgrade, Standing::Resumable) => Ok(Step::Resume),
         (_, Standing::Closing(_)) => Err(Refusal::no_connection()),
-        (Ask::Post, Standing::Active(WebSockets)) => Err(Refusal::new(
+        (Ask::Post, Standing::Active(WebSockets) | Standing::Resumable) => Err(Refusal::new(
             ErrorCode::MethodNotAllowed,
             "a WebSocket connection takes no POST",
         )),
         (Ask::Post, Standing::Fresh | Standing::Active(_)) => Ok(Step::Take),
-        (Ask::Delete, Standing::Fresh | Standing::Active(_)) => Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            "only a long-polling connection is ended by DELETE",
-        )),
+        (Ask::Delete, Standing::Fresh | Standing::Active(_) | Standing::Resumable) => {
+            Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "only a long-polling connection is ended by DELETE",
+            ))
+        }
         (Ask::Upgrade, Standing::Active(WebSockets))
         | (Ask::Stream, Standing::Active(ServerSentEvents)) => Err(Refusal::status(
             409,
             ErrorCode::Conflict,
             "this connection is open already",
         )),
-        (Ask::Upgrade | Ask::Stream | Ask::Poll, Standing::Active(_)) => Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            "the transport can't change",
-        )),
+        (Ask::Upgrade | Ask::Stream | Ask::Poll, Standing::Active(_) | Standing::Resumable) => Err(
+            Refusal::new(ErrorCode::InvalidRequest, "the transport can't change"),
+        ),
     }
 }
 
@@ -186,6 +192,7 @@ mod tests {
             (Standing::Unknown, [404; 5]),
             (Standing::Fresh, [0, 0, 0, 0, 400]),
             (Standing::Active(WebSockets), [409, 400, 400, 405, 400]),
+            (Standing::Resumable, [0, 400, 400, 405, 400]),
             (Standing::Active(ServerSentEvents), [400, 409, 400, 0, 400]),
             (Standing::Active(LongPolling), [400, 400, 0, 0, 0]),
             (Standing::Closing(WebSockets), [404; 5]),

@@ -12,16 +12,18 @@ use std::task::ready;
 use bytes::Bytes;
 use chat_core::auth::Caller;
 use chat_core::fanout::{Connection, DirectWrite, End, Framing};
+use chat_core::protocol::signalr::RecordReader;
 use chat_core::protocol::signalr::handshake::{HandshakeError, HandshakeResponse};
 use chat_core::protocol::signalr::negotiate::Transport;
-use chat_core::protocol::signalr::{Encoding, RecordReader};
 use chat_core::service::Chat;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::options::HubOptions;
-use super::session::{Ids, Opening, Refused, Session, record_reader, shake};
+use super::resumable;
+use super::session::{Agreed, Ids, Opening, Refused, Session, record_reader, shake};
+use super::slot::{Carrier, Writer};
 use super::socket::{Batch, Incoming, Socket};
 
 /// Bytes read at once, on the stack.
@@ -40,12 +42,14 @@ where
         options: HubOptions::default(),
         place: None,
         posted: Bytes::new(),
+        is_resumable: false,
+        permit: None,
     };
-    serve_stream(opening, stream).await;
+    serve_stream(Box::new(opening), stream).await;
 }
 
 /// As [`serve`], for a connection that came by HTTP.
-pub(super) async fn serve_stream<S>(opening: Opening, stream: S)
+pub(super) async fn serve_stream<S>(opening: Box<Opening>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -54,7 +58,7 @@ where
 }
 
 /// Runs a hub connection over plain TCP, which the fan-out writes to directly. `read` was read beyond the upgrade.
-pub(super) async fn serve_tcp(opening: Opening, stream: TcpStream, read: Bytes) {
+pub(super) async fn serve_tcp(opening: Box<Opening>, stream: TcpStream, read: Bytes) {
     // A frame is small and must not wait for another.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
@@ -65,16 +69,17 @@ pub(super) async fn serve_tcp(opening: Opening, stream: TcpStream, read: Bytes) 
 }
 
 async fn run<R, W>(
-    mut opening: Opening,
+    mut opening: Box<Opening>,
     mut reader: R,
     mut writer: W,
     already: Bytes,
     direct: impl FnOnce(W) -> Result<Box<dyn DirectWrite>, W>,
 ) where
-    R: AsyncRead + Send + Unpin,
-    W: AsyncWrite + Send + Unpin,
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
 {
     let goodbye = opening.options.goodbye;
+    let patience = opening.options.disconnect;
     let mut socket = Socket::new();
     let mut records = record_reader();
     let mut batch = Batch::default();
@@ -94,7 +99,7 @@ async fn run<R, W>(
         &mut batch,
     );
     let shaken = Box::pin(timeout(opening.options.handshake, read)).await;
-    let (encoding, rest) = match shaken {
+    let (agreed, rest) = match shaken {
         Ok(Ok(shaken)) => shaken,
         Ok(Err(Refused::Gone)) => return,
         Ok(Err(Refused::Because(e))) => {
@@ -107,12 +112,31 @@ async fn run<R, W>(
             return;
         }
     };
+    let encoding = agreed.encoding;
+    let framing = Framing::web_socket(encoding);
+    if opening.is_resumable && agreed.is_stateful {
+        let carrier = Carrier {
+            reader: Box::new(reader),
+            writer: match direct(writer) {
+                Ok(direct) => Writer::Direct(direct.into()),
+                Err(writer) => Writer::Plain(Box::new(writer)),
+            },
+            read: Bytes::new(),
+            permit: opening.permit.take(),
+        };
+        batch.incoming.push_front(Incoming::Payload(rest));
+        let session = Session::new(*opening, records, encoding, framing, None);
+        return Box::pin(resumable::run(
+            session, carrier, socket, batch, patience, goodbye,
+        ))
+        .await;
+    }
+    let _permit = opening.permit.take();
     let (direct, plain) = match direct(writer) {
         Ok(direct) => (Some(direct), None),
         Err(writer) => (None, Some(writer)),
     };
-    let framing = Framing::web_socket(encoding);
-    let session = Session::new(opening, records, encoding, framing, direct);
+    let session = Session::new(*opening, records, encoding, framing, direct);
     session.enter().await;
     let connection = Arc::clone(&session.connection);
     let mut session = OverSocket { session, socket };
@@ -173,7 +197,7 @@ impl OverSocket {
     async fn take(&mut self, batch: &mut Batch) -> bool {
         if !batch.reply.is_empty() {
             let reply = std::mem::take(&mut batch.reply);
-            self.session.connection.send(reply.into());
+            self.session.connection.send_unnumbered(reply.into());
         }
         while let Some(incoming) = batch.incoming.pop_front() {
             match incoming {
@@ -194,7 +218,7 @@ impl OverSocket {
 }
 
 /// Reads what is there into the socket's parser, by way of the stack: an idle connection keeps no buffer.
-async fn read_some<R: AsyncRead + Unpin>(
+pub(super) async fn read_some<R: AsyncRead + Unpin>(
     reader: &mut R,
     socket: &mut Socket,
     batch: &mut Batch,
@@ -209,8 +233,9 @@ async fn read_some<R: AsyncRead + Unpin>(
     .await
 }
 
-/// Writes what is queued, for a stream that can't be written without waiting; returns when the connection is over.
-async fn write_out<W: AsyncWrite + Unpin>(connection: &Connection, mut writer: W) {
+/// Writes what is queued, for a stream that can't be written without waiting; returns when the connection is over or its
+/// socket takes nothing more.
+pub(super) async fn write_out<W: AsyncWrite + Unpin>(connection: &Connection, mut writer: W) {
     let mut chunks = Vec::new();
     loop {
         if connection.take(&mut chunks) {
@@ -225,11 +250,11 @@ async fn write_out<W: AsyncWrite + Unpin>(connection: &Connection, mut writer: W
         for chunk in chunks.drain(..) {
             bytes += chunk.len();
             if writer.write_all(&chunk).await.is_err() {
-                return connection.shut();
+                return;
             }
         }
         if writer.flush().await.is_err() {
-            return connection.shut();
+            return;
         }
         connection.written(bytes);
     }
@@ -242,13 +267,13 @@ async fn handshake<R, W>(
     socket: &mut Socket,
     records: &mut RecordReader,
     batch: &mut Batch,
-) -> Result<(Encoding, Bytes), Refused>
+) -> Result<(Agreed, Bytes), Refused>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let formats = Transport::WebSockets.transfer_formats();
-    let (encoding, rest) = loop {
+    let (agreed, rest) = loop {
         if !batch.reply.is_empty() {
             writer
                 .write_all(&std::mem::take(&mut batch.reply))
@@ -259,8 +284,8 @@ where
             Some(Incoming::Payload(payload)) => {
                 let mut input = &payload[..];
                 let shaken = shake(records, &mut input, formats).map_err(Refused::Because)?;
-                if let Some(encoding) = shaken {
-                    break (encoding, payload.slice_ref(input));
+                if let Some(agreed) = shaken {
+                    break (agreed, payload.slice_ref(input));
                 }
             }
             Some(Incoming::Close) => return Err(Refused::Gone),
@@ -273,12 +298,12 @@ where
         }
     };
     let mut answer = Vec::new();
-    Framing::web_socket(encoding).frame(&mut answer, |out| {
+    Framing::web_socket(agreed.encoding).frame(&mut answer, |out| {
         out.extend_from_slice(HandshakeResponse::ACCEPTED);
     });
     writer.write_all(&answer).await.map_err(|_| Refused::Gone)?;
     writer.flush().await.map_err(|_| Refused::Gone)?;
-    Ok((encoding, rest))
+    Ok((agreed, rest))
 }
 
 /// Answers a refused handshake with its error, and closes.

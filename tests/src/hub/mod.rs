@@ -217,6 +217,11 @@ impl Hub {
         Ok(())
     }
 
+    /// The connection goes on over this socket: records come in this encoding, without a handshake.
+    pub const fn resumed(&mut self, encoding: Encoding) {
+        self.encoding = Some(encoding);
+    }
+
     /// Sends a text frame, or posts it, as it is.
     ///
     /// # Errors

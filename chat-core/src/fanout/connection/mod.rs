@@ -1,5 +1,7 @@
 //! One client's connection as the fan-out sees it: a bounded queue of bytes, and how it ends.
 
+mod resume;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -14,6 +16,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::resume::Resumable;
 use super::frame::{Framing, Wire};
 use crate::auth::Caller;
 use crate::model::{Timestamp, UserId};
@@ -134,6 +137,8 @@ struct Outgoing {
     /// When the client was last heard, once it has pinged.
     heard: Option<Instant>,
     close_by: Option<Instant>,
+    /// It outlives its sockets.
+    resumable: Option<Box<Resumable>>,
 }
 
 /// What became of a push.
@@ -189,6 +194,7 @@ impl Connection {
                 last_ping: Instant::now(),
                 heard: None,
                 close_by: None,
+                resumable: None,
             }),
             wake: Notify::new(),
             queued: Notify::new(),
@@ -307,6 +313,22 @@ impl Connection {
         self.send(out.into());
     }
 
+    /// Queues what belongs to the transport and isn't numbered (Ping, Ack, pongs), and flushes. It overtakes what waits to be
+    /// acknowledged.
+    pub fn send_unnumbered(&self, framed: Bytes) {
+        let mut out = self.lock();
+        if !matches!(out.phase, Phase::Open | Phase::Entering) || out.is_away() {
+            return;
+        }
+        out.bytes += framed.len();
+        out.queue.push_back(framed);
+        let pushed = out.became_dirty();
+        drop(out);
+        if pushed == Pushed::Dirty {
+            self.flush();
+        }
+    }
+
     /// Queues whole framed records, in order. Over its bound the connection is closed as slow.
     pub(super) fn push(&self, chunks: impl IntoIterator<Item = Bytes>) -> Pushed {
         let mut out = self.lock();
@@ -315,9 +337,13 @@ impl Connection {
         }
         for chunk in chunks {
             out.bytes += chunk.len();
-            out.queue.push_back(chunk);
+            match &mut out.resumable {
+                None => out.queue.push_back(chunk),
+                Some(resumable) => resumable.wait(chunk),
+            }
         }
-        if out.bytes > self.queue_bytes {
+        out.admit(self.wire.framing);
+        if out.is_over(self.queue_bytes) {
             out.drop_queue();
             self.finish(&mut out, End::Closing(ClosingReason::Slow));
         }
@@ -330,7 +356,11 @@ impl Connection {
         if out.phase == Phase::Entering {
             out.phase = Phase::Open;
             out.bytes += connected.len();
-            out.queue.push_front(connected);
+            match &mut out.resumable {
+                None => out.queue.push_front(connected),
+                Some(resumable) => resumable.wait_first(connected),
+            }
+            out.admit(self.wire.framing);
         }
         out.became_dirty()
     }
@@ -349,6 +379,13 @@ impl Connection {
     }
 
     fn finish(&self, out: &mut Outgoing, end: End) {
+        if out.is_away() {
+            // There is no one to tell: whoever comes back finds it gone.
+            out.shut();
+            self.wake.notify_one();
+            return;
+        }
+        out.release();
         let mut bytes = Vec::new();
         let Wire { encoding, framing } = self.wire;
         if let End::Closing(reason) = end {
@@ -377,15 +414,16 @@ impl Connection {
 
     /// Writes what waits, as far as the socket takes it at once. Any task may call it; one writes at a time.
     pub fn flush(&self) {
-        let Some(direct) = &self.direct else {
-            self.lock().dirty = false;
-            self.queued.notify_one();
-            return;
-        };
         loop {
-            let mut chunks = {
+            let (mut chunks, socket, sockets) = {
                 let mut out = self.lock();
                 out.dirty = false;
+                let (socket, sockets) = out.socket();
+                if self.direct.is_none() && socket.is_none() {
+                    drop(out);
+                    self.queued.notify_one();
+                    return;
+                }
                 if out.writing
                     || out.blocked_since.is_some()
                     || out.phase == Phase::Entering
@@ -394,14 +432,19 @@ impl Connection {
                     return;
                 }
                 out.writing = true;
-                std::mem::take(&mut out.queue)
+                (std::mem::take(&mut out.queue), socket, sockets)
             };
-            let written = write(direct.as_ref(), &mut chunks);
+            let written = match (&self.direct, &socket) {
+                (Some(direct), _) => write(direct.as_ref(), &mut chunks),
+                (None, Some(socket)) => write(socket.as_ref(), &mut chunks),
+                (None, None) => return,
+            };
             let mut out = self.lock();
-            out.writing = false;
-            if out.phase == Phase::Closed {
+            if out.phase == Phase::Closed || out.socket().1 != sockets {
+                // Over; or on another socket, where all that may have been lost is sent again.
                 return;
             }
+            out.writing = false;
             match written {
                 Ok(Written {
                     bytes,
@@ -415,7 +458,7 @@ impl Connection {
                         chunks.append(&mut out.queue);
                         out.queue = chunks;
                         out.blocked_since = Some(Instant::now());
-                        if out.bytes > self.queue_bytes && out.phase == Phase::Open {
+                        if out.is_over(self.queue_bytes) && out.phase == Phase::Open {
                             out.drop_queue();
                             self.finish(&mut out, End::Closing(ClosingReason::Slow));
                         }
@@ -435,7 +478,7 @@ impl Connection {
                     }
                 }
                 Err(_) => {
-                    out.shut();
+                    out.lose_socket();
                     self.wake.notify_one();
                     return;
                 }
@@ -525,9 +568,14 @@ impl Connection {
 
     /// Waits until the socket takes bytes again, and flushes; at once when it isn't blocked.
     pub async fn unblock(&self) {
+        // An error shows at the write that follows.
         if let Some(direct) = &self.direct {
-            // An error shows at the write that follows.
             let _ = direct.writable().await;
+        } else {
+            let (socket, _) = self.lock().socket();
+            if let Some(socket) = socket {
+                let _ = socket.writable().await;
+            }
         }
         self.lock().blocked_since = None;
         self.flush();
@@ -536,7 +584,11 @@ impl Connection {
     /// Whether a write waits for the socket.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        self.direct.is_some() && self.lock().blocked_since.is_some()
+        if self.direct.is_some() {
+            return self.lock().blocked_since.is_some();
+        }
+        let out = self.lock();
+        out.blocked_since.is_some() && out.socket().0.is_some()
     }
 
     /// Whether the last record is queued.
@@ -604,7 +656,7 @@ impl Connection {
             }
             Phase::Open => {}
         }
-        let is_kept_alive = self.wire.framing.is_kept_alive();
+        let is_kept_alive = self.wire.framing.is_kept_alive() && !out.is_away();
         let silent = is_kept_alive
             && out.heard.is_some_and(|at| now - at >= CLIENT_TIMEOUT)
             && self.calls_in_flight() == 0;
@@ -626,7 +678,7 @@ impl Connection {
         {
             out.last_ping = now;
             drop(out);
-            self.send(ping.clone());
+            self.send_unnumbered(ping.clone());
         }
     }
 }
@@ -634,6 +686,7 @@ impl Connection {
 impl Outgoing {
     fn became_dirty(&mut self) -> Pushed {
         if self.dirty
+            || self.is_away()
             || self.writing
             || self.blocked_since.is_some()
             || self.phase == Phase::Entering
@@ -646,6 +699,9 @@ impl Outgoing {
 
     /// Drops what waits, but for the rest of a chunk that the peer has the beginning of.
     fn drop_queue(&mut self) {
+        if let Some(resumable) = &mut self.resumable {
+            self.bytes -= resumable.drop_waiting();
+        }
         let keep = usize::from(self.partial && !self.writing);
         while self.queue.len() > keep {
             if let Some(chunk) = self.queue.pop_back() {
@@ -659,6 +715,7 @@ impl Outgoing {
         self.queue = VecDeque::new();
         self.bytes = 0;
         self.blocked_since = None;
+        self.resumable = None;
     }
 }
 
