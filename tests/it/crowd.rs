@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use chat_client::model::{Event, Message, RoomId, Seq};
 use chat_client::{Client, ClientEvent, Connection};
-use chat_tests::{Gateway, Person, Server};
+use chat_tests::Person;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
-const CLIENTS_A_ROOM: usize = 2;
-/// How often each client sends.
-const SEND_EVERY: Duration = Duration::from_millis(20);
 /// Messages of a client that may be under way.
 const IN_FLIGHT: usize = 200;
 /// How long everything may take that waits for the clients.
@@ -33,9 +30,30 @@ enum Phase {
     End(BTreeMap<RoomId, Seq>),
 }
 
-/// Clients that send and listen, in rooms of two.
+/// How many there are, and how much they say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) rooms: usize,
+    pub(crate) in_a_room: usize,
+    /// How often each client sends.
+    pub(crate) send_every: Duration,
+}
+
+impl Size {
+    /// Rooms of two who send 50 messages a second each.
+    pub(crate) const fn pairs(rooms: usize) -> Self {
+        Self {
+            rooms,
+            in_a_room: 2,
+            send_every: Duration::from_millis(20),
+        }
+    }
+}
+
+/// Clients that send and listen, each in one room.
 pub(crate) struct Crowd {
-    pub(crate) gateway: Gateway,
+    /// Where all of them find the server, whatever becomes of it.
+    url: String,
     people: Vec<(Person, RoomId)>,
     phase: watch::Sender<Phase>,
     /// Ends when each client has had its last answer.
@@ -46,24 +64,23 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Registers them at this server, and has them talk.
-    pub(crate) async fn gather(server: &Server, rooms: usize) -> Self {
-        let gateway = Gateway::to(server).await;
+    /// Registers them at this address, and has them talk.
+    pub(crate) async fn gather(url: &str, size: Size) -> Self {
         let (phase, watched) = watch::channel(Phase::Send);
         let (waits, waiting) = mpsc::channel(1);
         let acknowledged = Arc::<AtomicUsize>::default();
         let (mut people, mut clients) = (Vec::new(), Vec::new());
-        for room in 0..rooms {
+        for room in 0..size.rooms {
             let mut members = Vec::new();
-            for n in 0..CLIENTS_A_ROOM {
-                members.push(server.person(&format!("user{room}x{n}")).await);
+            for n in 0..size.in_a_room {
+                members.push(Person::register(url, &format!("user{room}x{n}")).await);
             }
             let others: Vec<_> = members[1..].iter().collect();
             let room = RoomId(members[0].room_with("room", &others).await);
             // All listen before the first speaks: a connection begins at where the room stands.
             let mut connected = Vec::new();
             for person in members {
-                let client = sdk(&gateway, &person);
+                let client = sdk(url, &person);
                 let connection = client.connect().await.unwrap();
                 connected.push((person, client, connection));
             }
@@ -77,8 +94,9 @@ impl Crowd {
                     sent: 0,
                     acknowledged: BTreeMap::new(),
                     seen: BTreeMap::new(),
-                    // The places of the two who joined.
-                    at: Seq(2),
+                    send_every: size.send_every,
+                    // The places of those who joined.
+                    at: Seq(i64::try_from(size.in_a_room).unwrap()),
                     problems: Vec::new(),
                 };
                 clients.push(tokio::spawn(member.run(connection, watched.clone())));
@@ -86,7 +104,7 @@ impl Crowd {
             }
         }
         Self {
-            gateway,
+            url: url.to_owned(),
             people,
             phase,
             waiting,
@@ -115,7 +133,7 @@ impl Crowd {
         let mut stored = BTreeMap::new();
         for (person, room) in &self.people {
             if !stored.contains_key(room) {
-                let messages = sdk(&self.gateway, person).room(*room).messages_after(None);
+                let messages = sdk(&self.url, person).room(*room).messages_after(None);
                 let messages: Vec<Message> = messages.try_collect().await.unwrap();
                 let by_place: BTreeMap<_, _> = messages.into_iter().map(|m| (m.seq, m)).collect();
                 stored.insert(*room, by_place);
@@ -130,7 +148,13 @@ impl Crowd {
         let (mut sent, mut problems) = (0, Vec::new());
         for (room, messages) in &stored {
             let places: Vec<_> = messages.keys().map(|seq| seq.0).collect();
-            let unbroken: Vec<_> = (3..).take(places.len()).collect();
+            let joins = self
+                .people
+                .iter()
+                .filter(|(_, theirs)| theirs == room)
+                .count();
+            let first = i64::try_from(joins).unwrap() + 1;
+            let unbroken: Vec<_> = (first..).take(places.len()).collect();
             if places != unbroken {
                 problems.push(format!("room {room} has a hole: {places:?}"));
             }
@@ -150,8 +174,8 @@ impl Crowd {
     }
 }
 
-fn sdk(gateway: &Gateway, person: &Person) -> Client {
-    Client::builder(gateway.url())
+fn sdk(url: &str, person: &Person) -> Client {
+    Client::builder(url)
         .access_token(person.api.token().unwrap())
         .reconnect_pause(Duration::from_millis(50), Duration::from_secs(1))
         .send_timeout(PATIENCE)
@@ -168,6 +192,7 @@ struct Member {
     waits: Option<mpsc::Sender<()>>,
     /// Counts what is acknowledged.
     count: Arc<AtomicUsize>,
+    send_every: Duration,
     sent: usize,
     acknowledged: BTreeMap<String, Message>,
     /// What it was shown, by place.
@@ -180,7 +205,7 @@ struct Member {
 impl Member {
     async fn run(mut self, mut connection: Connection, mut phase: watch::Receiver<Phase>) -> Self {
         let mut sends = FuturesUnordered::new();
-        let mut ticks = interval(SEND_EVERY);
+        let mut ticks = interval(self.send_every);
         loop {
             let now = phase.borrow_and_update().clone();
             if sends.is_empty() && !matches!(now, Phase::Send) {

@@ -2,30 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use chat_tests::Server;
+use chat_tests::{Gateway, Server};
 use rand::RngExt as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::sleep;
 
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Size};
 
 const KILLS: usize = 20;
-const ROOMS: usize = 4; // of two who send 50 messages a second each
+const ROOMS: usize = 4;
 /// What all together must send in a second.
 const LEAST_A_SECOND: f64 = 200.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_nothing_double_nothing_and_leave_no_hole() {
     let mut server = Server::start().await;
-    let mut crowd = Crowd::gather(&server, ROOMS).await;
+    let gateway = Gateway::to(&server).await;
+    let mut crowd = Crowd::gather(gateway.url(), Size::pairs(ROOMS)).await;
     let began = Instant::now();
     for _ in 0..KILLS {
         let moment = rand::rng().random_range(200..1_800);
         sleep(Duration::from_millis(moment)).await;
         server.kill().await;
         server.restart().await;
-        crowd.gateway.lead_to(&server);
+        gateway.lead_to(&server);
     }
     let took = began.elapsed();
     let (sent, problems) = crowd.finish().await;
@@ -39,7 +40,8 @@ async fn twenty_kills_under_load_lose_nothing_double_nothing_and_leave_no_hole()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_check_finds_replies_that_came_before_their_commit() {
     let mut server = Server::start().await;
-    let mut crowd = Crowd::gather(&server, 1).await;
+    let gateway = Gateway::to(&server).await;
+    let mut crowd = Crowd::gather(gateway.url(), Size::pairs(1)).await;
     let committed = server.database().with_extension("committed");
     copy(&server, &committed).await;
     crowd.acknowledges(50).await;
@@ -49,7 +51,7 @@ async fn the_same_check_finds_replies_that_came_before_their_commit() {
         std::fs::remove_file(server.database().with_extension(log)).unwrap();
     }
     server.restart().await;
-    crowd.gateway.lead_to(&server);
+    gateway.lead_to(&server);
     let (_, problems) = crowd.finish().await;
     let lost = |problem: &String| problem.contains("was acknowledged and isn't there");
     assert!(problems.iter().any(lost), "{problems:?}");

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chat_test_postgres::Server as PostgreSql;
-use chat_tests::{Server, ServerBuilder, WITHIN};
+use chat_tests::{Gateway, Server, ServerBuilder, WITHIN};
 use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Size};
 
 /// A server on a database that is migrated already.
 pub(crate) async fn migrated(database: &chat_test_postgres::Database) -> Server {
@@ -76,7 +76,8 @@ async fn kills_of_server_and_database_lose_nothing_double_nothing_and_leave_no_h
     let postgres: &'static PostgreSql = Box::leak(Box::new(PostgreSql::start()));
     let database = postgres.database(None).await;
     let mut server = migrated(&database).await;
-    let mut crowd = Crowd::gather(&server, 4).await;
+    let gateway = Gateway::to(&server).await;
+    let mut crowd = Crowd::gather(gateway.url(), Size::pairs(4)).await;
     for round in 0..6 {
         crowd.acknowledges(100).await;
         let moment = rand::rng().random_range(0..500);
@@ -84,7 +85,7 @@ async fn kills_of_server_and_database_lose_nothing_double_nothing_and_leave_no_h
         if round % 2 == 0 {
             server.kill().await;
             server.restart().await;
-            crowd.gateway.lead_to(&server);
+            gateway.lead_to(&server);
         } else {
             postgres.stop();
             // Sometimes long enough for a node to know that it can't tell who was signed out.

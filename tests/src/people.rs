@@ -21,7 +21,11 @@ pub struct Person {
 }
 
 impl Person {
-    pub(crate) async fn register(url: &str, username: &str) -> Self {
+    /// Registers someone at this address and logs them in.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn register(url: &str, username: &str) -> Self {
         let account = json!({
             "email": format!("{username}@example.com"),
             "username": username,
