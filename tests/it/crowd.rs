@@ -61,6 +61,8 @@ pub(crate) struct Crowd {
     /// Messages acknowledged so far.
     acknowledged: Arc<AtomicUsize>,
     clients: Vec<JoinHandle<Member>>,
+    /// What each room held at the end.
+    stored: BTreeMap<RoomId, BTreeMap<Seq, Message>>,
 }
 
 impl Crowd {
@@ -110,7 +112,25 @@ impl Crowd {
             waiting,
             acknowledged,
             clients,
+            stored: BTreeMap::new(),
         }
+    }
+
+    /// The admin of each room.
+    pub(crate) fn admins(&self) -> impl Iterator<Item = (&Person, RoomId)> {
+        let mut seen = BTreeSet::new();
+        let people = self.people.iter().map(|(person, room)| (person, *room));
+        people.filter(move |(_, room)| seen.insert(*room))
+    }
+
+    /// Where each room stands.
+    pub(crate) async fn places(&self) -> BTreeMap<RoomId, Seq> {
+        let mut places = BTreeMap::new();
+        for (admin, room) in self.admins() {
+            let room = sdk(&self.url, admin).room(room).get().await.unwrap();
+            places.insert(room.id, room.seq);
+        }
+        places
     }
 
     /// Waits until so many more messages are acknowledged.
@@ -123,6 +143,17 @@ impl Crowd {
         })
         .await
         .expect("messages are acknowledged");
+    }
+
+    /// Sees that what a server holds of a room is what all saw at the end, up to a place.
+    pub(crate) async fn is_whole_up_to(&self, member: &Person, room: RoomId, head: i64) {
+        let messages = sdk(member.api.url(), member)
+            .room(room)
+            .messages_after(None);
+        let messages: Vec<Message> = messages.try_collect().await.unwrap();
+        let stored = self.stored[&room].range(..=Seq(head));
+        let expected: Vec<_> = stored.map(|(_, message)| message.clone()).collect();
+        assert_eq!(messages, expected, "room {room}");
     }
 
     /// Waits for the last answers and events; how many were sent, and what is wrong with it all.
@@ -170,6 +201,7 @@ impl Crowd {
             let stored = &stored[&client.room];
             problems.extend(client.compare(stored));
         }
+        self.stored = stored;
         (sent, problems)
     }
 }

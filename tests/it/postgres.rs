@@ -98,3 +98,57 @@ async fn kills_of_server_and_database_lose_nothing_double_nothing_and_leave_no_h
     drop((server, database));
     postgres.stop();
 }
+
+/// As docs/operations.md says it: a dump taken under load, restored elsewhere, is a moment of the chat: each room whole up to a
+/// place. Who was further on is told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_a_moment_of_every_room() {
+    let postgres = PostgreSql::shared();
+    let database = postgres.database(None).await;
+    let server = migrated(&database).await;
+    let mut crowd = Crowd::gather(server.url(), Size::pairs(4)).await;
+    crowd.acknowledges(200).await;
+    let before = crowd.places().await;
+    let dump = server.signing_key().with_file_name("chat.dump");
+    let run = async |program: &str, arguments: &[&str]| {
+        let output = tokio::process::Command::new(postgres.program(program))
+            .args(arguments)
+            .output();
+        let output = output.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}");
+    };
+    let file = dump.to_str().unwrap();
+    run(
+        "pg_dump",
+        &["--format=custom", "--file", file, &database.url()],
+    )
+    .await;
+    crowd.acknowledges(200).await;
+    let (_, problems) = crowd.finish().await;
+    assert_eq!(problems, [""; 0]);
+    let after = crowd.places().await;
+
+    let restored = postgres.database(None).await;
+    run(
+        "pg_restore",
+        &["--exit-on-error", "--dbname", &restored.url(), file],
+    )
+    .await;
+    let again = Server::builder()
+        .set("CHAT_DATABASE_URL", restored.url())
+        .set("CHAT_SIGNING_KEY", server.signing_key().to_str().unwrap())
+        .start()
+        .await;
+    for (admin, room) in crowd.admins() {
+        let admin = admin.at(again.url());
+        let place = after[&room];
+        let path = format!("/v1/rooms/{room}/changes?since={place}");
+        let changes = admin.api.get(&path).await.with(200);
+        let head = changes["seq"].as_i64().unwrap();
+        assert!((before[&room].0..place.0).contains(&head), "{head}");
+        assert_eq!(changes["complete"], false);
+        assert_eq!(changes["items"], serde_json::json!([]));
+        crowd.is_whole_up_to(&admin, room, head).await;
+    }
+}

@@ -171,6 +171,12 @@ impl Server {
         Person::register(self.url(), username).await
     }
 
+    /// The file of its signing key.
+    #[must_use]
+    pub fn signing_key(&self) -> PathBuf {
+        self.folder.path().join("chat-signing-key.pem")
+    }
+
     /// Its database file.
     #[must_use]
     pub fn database(&self) -> PathBuf {

@@ -161,6 +161,12 @@ impl Server {
         self.guardian.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One of PostgreSQL's programs of the server's version: `pg_dump`.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// The URL of a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
