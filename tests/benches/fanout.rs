@@ -1,6 +1,7 @@
 //! What a delivery costs: one room, 500 real sockets on the loopback interface, and the server's processor time for each
-//! message that reached each of them; against a bare server that does nothing but broadcast the same frames, and against a
-//! room of which every second connection speaks MessagePack.
+//! message that reached each of them; against a bare server that does nothing but broadcast the same frames, against a
+//! room of which every second connection speaks MessagePack, and against one whose connections outlive their sockets
+//! (stateful reconnect), and acknowledge what they have.
 //!
 //! `cargo bench -p chat-tests --bench fanout`. Messages go out one at a time, or 16 at once, and the next only when everyone
 //! has them all. Both servers are processes of their own and take turns. The chat server's time holds all it does for a
@@ -31,12 +32,17 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 const LIMIT: f64 = 1.5;
-/// The same for a room of both encodings, against the room of JSON.
+/// The same for a room of both encodings, and for one of stateful connections, against the room of JSON.
 const MIXED_LIMIT: f64 = 1.3;
+/// What a stateful client receives before it acknowledges: two thirds of what the server keeps for it. The official ones
+/// acknowledge once a second, and get no more than that in a second.
+const ACKNOWLEDGE_BYTES: usize = 64 * 1024;
 /// How long a round may take at most.
 const ROUND: Duration = Duration::from_secs(30);
 /// The server closes a connection that says nothing for 30 s.
 const PING_EVERY: Duration = Duration::from_secs(10);
+/// As official clients do.
+const ACKNOWLEDGE_EVERY: Duration = Duration::from_secs(1);
 const CONTENT: &str = "Plain words of a chat, as long as most of them are: about a line of text, sometimes a bit more.";
 /// The argument that makes this program the bare server.
 const BARE: &str = "bare";
@@ -58,17 +64,20 @@ async fn measure() {
     let sockets = if measure::is_asked_for() { 500 } else { 5 };
 
     let seed = Seed::new().await;
-    let everyone = seed.users(2 * sockets).await;
-    let (users, mixed_users) = everyone.split_at(sockets);
+    let everyone = seed.users(3 * sockets).await;
+    let (users, others) = everyone.split_at(sockets);
+    let (mixed_users, stateful_users) = others.split_at(sockets);
     let room = seed.room(users).await;
     let mixed_room = seed.room(mixed_users).await;
+    let stateful_room = seed.room(stateful_users).await;
     let tokens: Vec<_> = everyone.iter().map(|&user| seed.token(user)).collect();
-    let (tokens, mixed_tokens) = tokens.split_at(sockets);
+    let (tokens, others) = tokens.split_at(sockets);
+    let (mixed_tokens, stateful_tokens) = others.split_at(sockets);
     let served = seed.serve(false).await;
     let mut connected = Vec::new();
     for token in tokens {
         let socket = hub::connect(served.process.address, token).await;
-        connected.push((socket, Some(Message::text(hub::PING))));
+        connected.push((socket, Alive::Pings(Message::text(hub::PING))));
     }
     let argument = json!({"roomId": room, "content": CONTENT});
     let mut ours = Audience::new(
@@ -82,10 +91,10 @@ async fn measure() {
         let address = served.process.address;
         connected.push(if n % 2 == 0 {
             let socket = hub::connect(address, token).await;
-            (socket, Some(Message::text(hub::PING)))
+            (socket, Alive::Pings(Message::text(hub::PING)))
         } else {
             let socket = hub::connect_packed(address, token).await;
-            (socket, Some(Message::binary(hub::PACKED_PING)))
+            (socket, Alive::Pings(Message::binary(hub::PACKED_PING)))
         });
     }
     let argument = json!({"roomId": mixed_room, "content": CONTENT});
@@ -95,10 +104,29 @@ async fn measure() {
         hub::call(1, "SendMessage", &argument),
     );
 
+    let mut connected = Vec::new();
+    for (n, token) in stateful_tokens.iter().enumerate() {
+        let address = served.process.address;
+        connected.push(if n == 0 {
+            // Who speaks is a plain one.
+            (hub::connect(address, token).await, Alive::Silent)
+        } else {
+            let socket = hub::connect_stateful(address, token).await;
+            (socket, Alive::Acknowledges)
+        });
+    }
+    let argument = json!({"roomId": stateful_room, "content": CONTENT});
+    let mut stateful = Audience::new(
+        &served.process,
+        connected,
+        hub::call(1, "SendMessage", &argument),
+    );
+
     let bare_process = Process::start(BARE, &[], false);
     let mut connected = Vec::new();
     for _ in 0..sockets {
-        connected.push((hub::open(bare_process.address, "").await, None));
+        let socket = hub::open(bare_process.address, "").await;
+        connected.push((socket, Alive::Silent));
     }
     ours.round(1).await;
     let event = ours.tally.event.get().expect("an event came");
@@ -111,15 +139,17 @@ async fn measure() {
         1
     };
     for under_way in [1, 16] {
-        let (mut of_ours, mut of_bare, mut of_mixed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut of_ours, mut of_bare) = (Vec::new(), Vec::new());
+        let (mut of_mixed, mut of_stateful) = (Vec::new(), Vec::new());
         for _ in 0..slices {
             of_ours.push(ours.slice(under_way).await);
             of_bare.push(bare.slice(under_way).await);
             of_mixed.push(mixed.slice(under_way).await);
+            of_stateful.push(stateful.slice(under_way).await);
         }
         if measure::is_asked_for() {
             let (ours, bare) = (measure::median(of_ours), measure::median(of_bare));
-            let mixed = measure::median(of_mixed);
+            let (mixed, stateful) = (measure::median(of_mixed), measure::median(of_stateful));
             println!(
                 "{sockets} sockets, {under_way} under way: {ours:.2} µs of the server a delivery, bare {bare:.2}, ratio {:.2} (at most {LIMIT})",
                 ours / bare
@@ -127,6 +157,10 @@ async fn measure() {
             println!(
                 "{sockets} sockets, {under_way} under way, every second in MessagePack: {mixed:.2} µs a delivery, ratio {:.2} (at most {MIXED_LIMIT})",
                 mixed / ours
+            );
+            println!(
+                "{sockets} sockets, {under_way} under way, stateful: {stateful:.2} µs a delivery, ratio {:.2} (at most {MIXED_LIMIT})",
+                stateful / ours
             );
         }
     }
@@ -142,6 +176,15 @@ struct Tally {
     event: OnceLock<String>,
 }
 
+/// What a client says while it listens.
+enum Alive {
+    Silent,
+    /// This, every now and then.
+    Pings(Message),
+    /// How many messages came.
+    Acknowledges,
+}
+
 /// All who listen to one of the servers; the first of them also speaks.
 struct Audience<'a> {
     server: &'a Process,
@@ -153,12 +196,12 @@ struct Audience<'a> {
 }
 
 impl<'a> Audience<'a> {
-    fn new(server: &'a Process, sockets: Vec<(Socket, Option<Message>)>, message: Message) -> Self {
+    fn new(server: &'a Process, sockets: Vec<(Socket, Alive)>, message: Message) -> Self {
         let size = sockets.len() as u64;
         let tally = Arc::new(Tally::default());
         let mut listeners = JoinSet::new();
         let mut speaker = None;
-        for (socket, ping) in sockets {
+        for (socket, alive) in sockets {
             let (sink, stream) = socket.split();
             let sink = match speaker {
                 None => {
@@ -167,7 +210,7 @@ impl<'a> Audience<'a> {
                 }
                 Some(_) => Some(sink),
             };
-            listeners.spawn(listen(Arc::clone(&tally), stream, sink.zip(ping)));
+            listeners.spawn(listen(Arc::clone(&tally), stream, sink, alive));
         }
         Self {
             server,
@@ -214,22 +257,52 @@ impl<'a> Audience<'a> {
 async fn listen(
     tally: Arc<Tally>,
     mut stream: SplitStream<Socket>,
-    mut alive: Option<(SplitSink<Socket, Message>, Message)>,
+    mut sink: Option<SplitSink<Socket, Message>>,
+    alive: Alive,
 ) {
-    let mut pings = tokio::time::interval(PING_EVERY);
+    let is_stateful = matches!(alive, Alive::Acknowledges);
+    let mut spoke = Instant::now();
+    // `Connected` came before this.
+    let (mut messages, mut bytes) = (1, 0);
+    let mut ticks = tokio::time::interval(if is_stateful {
+        ACKNOWLEDGE_EVERY
+    } else {
+        PING_EVERY
+    });
     loop {
-        tokio::select! {
+        let is_time = tokio::select! {
             biased;
             message = stream.next() => match message {
-                Some(Ok(Message::Text(text))) => tally.count(&text),
-                Some(Ok(Message::Binary(record))) if hub::contains(&record, "MessageCreated") => {
-                    tally.one_more();
+                Some(Ok(Message::Text(text))) => {
+                    if is_stateful {
+                        messages += hub::records(&text).filter(|r| hub::is_counted(r)).count() as u64;
+                        bytes += text.len();
+                    }
+                    tally.count(&text);
+                    bytes >= ACKNOWLEDGE_BYTES
                 }
-                Some(Ok(_)) => {}
+                Some(Ok(Message::Binary(record))) => {
+                    if hub::contains(&record, "MessageCreated") {
+                        tally.one_more();
+                    }
+                    false
+                }
+                Some(Ok(_)) => false,
                 Some(Err(_)) | None => return,
             },
-            _ = pings.tick() => if let Some((sink, ping)) = &mut alive
-                && sink.send(ping.clone()).await.is_err() { return },
+            _ = ticks.tick() => !is_stateful || bytes > 0 || spoke.elapsed() > PING_EVERY,
+        };
+        let Some(sink) = sink.as_mut().filter(|_| is_time) else {
+            continue;
+        };
+        let message = match &alive {
+            Alive::Silent => continue,
+            Alive::Pings(ping) => ping.clone(),
+            Alive::Acknowledges => hub::ack(messages),
+        };
+        (bytes, spoke) = (0, Instant::now());
+        if sink.send(message).await.is_err() {
+            return;
         }
     }
 }

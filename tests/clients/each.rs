@@ -34,11 +34,15 @@ const fn kind(program: Program, (transport, protocol): (Transport, Protocol)) ->
 each! {
     javascript_over_websockets_in_json: kind(Program::Node, WS_JSON);
     javascript_over_websockets_in_messagepack: kind(Program::Node, WS_MESSAGEPACK);
+    javascript_over_stateful_websockets_in_json: kind(Program::Node, WS_JSON).stateful();
+    javascript_over_stateful_websockets_in_messagepack: kind(Program::Node, WS_MESSAGEPACK).stateful();
     javascript_over_server_sent_events: kind(Program::Node, SSE_JSON);
     javascript_over_long_polling_in_json: kind(Program::Node, LP_JSON);
     javascript_over_long_polling_in_messagepack: kind(Program::Node, LP_MESSAGEPACK);
     a_browser_over_websockets_in_json: kind(Program::Browser, WS_JSON);
     a_browser_over_websockets_in_messagepack: kind(Program::Browser, WS_MESSAGEPACK);
+    a_browser_over_stateful_websockets_in_json: kind(Program::Browser, WS_JSON).stateful();
+    a_browser_over_stateful_websockets_in_messagepack: kind(Program::Browser, WS_MESSAGEPACK).stateful();
     a_browser_over_server_sent_events: kind(Program::Browser, SSE_JSON);
     a_browser_over_long_polling_in_json: kind(Program::Browser, LP_JSON);
     a_browser_over_long_polling_in_messagepack: kind(Program::Browser, LP_MESSAGEPACK);

@@ -54,6 +54,14 @@ impl Kind {
         }
     }
 
+    /// The same with stateful reconnect.
+    pub(crate) const fn stateful(self) -> Self {
+        Self {
+            stateful: true,
+            ..self
+        }
+    }
+
     /// Whether the client connects again by itself after its socket was cut.
     pub(crate) const fn reconnects(self) -> bool {
         matches!(
@@ -232,7 +240,19 @@ impl Client {
         !is_event
     }
 
-    async fn obey(&mut self, mut command: Value) -> Result<Value, String> {
+    /// The states that it said it was in, and nobody waited for.
+    pub(crate) fn states(&self) -> Vec<&Value> {
+        let states = self.kept.iter().filter_map(|line| line.get("state"));
+        states.collect()
+    }
+
+    async fn obey(&mut self, command: Value) -> Result<Value, String> {
+        let id = self.begin(command).await;
+        self.answer(id).await
+    }
+
+    /// Tells it what to do, to be [answered](Self::answer) later.
+    pub(crate) async fn begin(&mut self, mut command: Value) -> u64 {
         self.calls += 1;
         let id = self.calls;
         command["id"] = id.into();
@@ -242,6 +262,11 @@ impl Client {
             .write_all(format!("{command}\n").as_bytes())
             .await;
         assert!(written.is_ok(), "{:?} is over", self.kind);
+        id
+    }
+
+    /// What became of a command.
+    pub(crate) async fn answer(&mut self, id: u64) -> Result<Value, String> {
         let answer = self.next_that(|line| line["answer"] == id).await;
         match answer.get("error") {
             Some(error) => Err(error.as_str().unwrap_or("no text").to_owned()),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -56,6 +57,45 @@ pub(crate) async fn connect_packed(address: SocketAddr, token: &str) -> Socket {
             return socket;
         }
     }
+}
+
+/// As [`connect`], with stateful reconnect: what comes is to be acknowledged from now on.
+pub(crate) async fn connect_stateful(address: SocketAddr, token: &str) -> Socket {
+    let id = negotiate(address, token).await;
+    let mut socket = open(address, &format!("?id={id}&access_token={token}")).await;
+    // With the Ping that the server waits for before it says anything that is counted.
+    let first = format!("{{\"protocol\":\"json\",\"version\":2}}{SEPARATOR}{PING}");
+    socket.send(first.into()).await.expect("sent");
+    wait_for(&mut socket, |record| record.contains("\"Connected\"")).await;
+    socket
+}
+
+/// Asks for a connection that can be resumed: the token that opens it.
+async fn negotiate(address: SocketAddr, token: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = format!(
+        "POST /v1/hub/negotiate?negotiateVersion=1&useStatefulReconnect=true HTTP/1.1\r\nhost: {address}\r\n\
+         authorization: Bearer {token}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("text");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let offer: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(offer["useStatefulReconnect"], true, "{offer}");
+    offer["connectionToken"].as_str().expect("text").to_owned()
+}
+
+/// Whether a record counts for stateful reconnect: not so a Ping, or what is about the counting itself.
+pub(crate) fn is_counted(record: &str) -> bool {
+    !["{\"type\":6", "{\"type\":7", "{\"type\":8", "{\"type\":9"]
+        .iter()
+        .any(|begin| record.starts_with(begin))
+}
+
+/// The record that acknowledges what was counted.
+pub(crate) fn ack(messages: u64) -> Message {
+    format!("{{\"type\":8,\"sequenceId\":{messages}}}{SEPARATOR}").into()
 }
 
 /// Whether this text stands somewhere in a record.

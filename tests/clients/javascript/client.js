@@ -45,6 +45,20 @@ function client(signalR, messagePack, emit) {
 
     invoke: ({ method, argument }) => hub.invoke(method, argument),
 
+    /** Sends many messages, some under way at once: the places that they got, in the order of the answers. */
+    async burst({ roomId, count, underWay }) {
+      const places = [];
+      let next = 0;
+      const send = async () => {
+        while (next < count) {
+          const content = `mine ${next++}`;
+          places.push((await hub.invoke('SendMessage', { roomId, content })).seq);
+        }
+      };
+      await Promise.all(Array.from({ length: underWay }, send));
+      return places;
+    },
+
     stream: ({ method, argument }) =>
       new Promise((resolve, reject) => {
         const items = [];
