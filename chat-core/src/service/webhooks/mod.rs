@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use self::address::is_public;
 pub use self::consume::GROUP;
@@ -29,6 +29,8 @@ use crate::store::{NewWebhook, StoreError, WebhookOwner, Webhooks};
 
 /// Bytes of a secret: as long as what it keys.
 const SECRET_BYTES: usize = 32;
+/// Names looked up at once for those who make webhooks; more wait.
+const LOOKUPS: usize = 8;
 /// How long the secret before still signs.
 const OLD_SECRET: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
@@ -53,6 +55,7 @@ pub struct Outgoing {
     /// What carries events, and dead letters away.
     bus: Option<Arc<dyn EventBus>>,
     behind: Arc<AtomicU64>,
+    lookups: Arc<Semaphore>,
 }
 
 impl Outgoing {
@@ -67,6 +70,7 @@ impl Outgoing {
             offered: Arc::default(),
             bus: None,
             behind: Arc::default(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
 
@@ -163,7 +167,10 @@ impl Outgoing {
     /// Whether the URL may be delivered to. A name that isn't known now may be later: attempts look again.
     async fn check_url(&self, url: &str) -> Result<(), Error> {
         let checked = match Target::parse(url) {
-            Ok(target) => target.addresses(self.private).await.map(drop),
+            Ok(target) => {
+                let _turn = self.lookups.acquire().await;
+                target.addresses(self.private).await.map(drop)
+            }
             Err(e) => Err(e),
         };
         match checked {
