@@ -5,8 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use chat_core::auth::{SigningKey, VerifyKey};
-use chat_core::protocol::rest::JwkSet;
+use chat_core::auth::SigningKey;
 use chat_core::random::{Random as _, SystemRandom};
 
 use crate::serve::StartError;
@@ -77,27 +76,6 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     written.and(removed)?;
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// The public keys in this JWKS file.
-///
-/// # Errors
-/// It isn't there, isn't a JWKS, or holds no key that an access token could be signed with.
-pub(crate) fn read_set(path: &Path) -> Result<JwkSet, StartError> {
-    let refused = |why: &dyn std::fmt::Display| {
-        StartError::new(format!("the verification keys {}: {why}", path.display()))
-    };
-    let text = fs::read_to_string(path).map_err(|e| refused(&e))?;
-    let set: JwkSet =
-        serde_json::from_str(&text).map_err(|e| refused(&format!("this is not a JWKS: {e}")))?;
-    if set
-        .keys
-        .iter()
-        .all(|key| VerifyKey::from_jwk(key).is_none())
-    {
-        return Err(refused(&"none of them is an Ed25519 key"));
-    }
-    Ok(set)
 }
 
 #[cfg(test)]

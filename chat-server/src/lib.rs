@@ -23,6 +23,7 @@ mod serve;
 mod server;
 pub mod telemetry;
 pub mod typescript;
+mod verify_keys;
 pub mod webhooks;
 
 use axum::Router;

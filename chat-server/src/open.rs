@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use chat_core::auth::{Keys, LocalAuthenticator, TokenNames};
+#[cfg(feature = "postgres")]
+use chat_core::bus::PostgresBus;
+#[cfg(feature = "kafka")]
+use chat_core::bus::kafka::KafkaBus;
 use chat_core::model::SystemClock;
+use chat_core::protocol::rest::JwkSet;
 use chat_core::random::SystemRandom;
 use chat_core::service::{Chat, ChatBuilder};
 #[cfg(feature = "postgres")]
@@ -11,9 +16,11 @@ use chat_core::store::postgres::Postgres;
 use chat_core::store::sqlite::Sqlite;
 use chat_core::store::{Accounts, Store, StoreError, Webhooks};
 
-use crate::config::{self, Config, Role};
-use crate::keys;
+#[cfg(any(feature = "kafka", feature = "postgres"))]
+use crate::config::Bus;
+use crate::config::{self, Config, Role, VerifyKeys};
 use crate::serve::StartError;
+use crate::{keys, verify_keys};
 
 /// The database of a server, opened.
 #[derive(Clone, Debug)]
@@ -75,15 +82,18 @@ impl Database {
         }
     }
 
-    /// Starts the chat of `config` on it. On a PostgreSQL server whose schema is older than this version needs the chat is
-    /// unready until someone migrates it.
-    pub(crate) async fn start(&self, config: &Config) -> Result<Chat, StartError> {
-        let keys = Arc::new(token_keys(config)?);
+    /// Starts the chat of `config` on it, with these keys. On a PostgreSQL server whose schema is older than this version
+    /// needs the chat is unready until someone migrates it.
+    pub(crate) async fn start(&self, config: &Config, keys: Arc<Keys>) -> Result<Chat, StartError> {
         let started = match self {
-            Self::Sqlite(database) => builder(config, database, keys).start().await,
+            Self::Sqlite(database) => {
+                let builder = builder(config, database, keys);
+                on_bus(builder, config, self)?.start().await
+            }
             #[cfg(feature = "postgres")]
             Self::Postgres(database) => {
                 let builder = builder(config, database, keys);
+                let builder = on_bus(builder, config, self)?;
                 match database.check_schema().await {
                     Ok(()) => builder.start().await,
                     Err(e) => {
@@ -104,36 +114,67 @@ fn builder<D>(config: &Config, database: &D, keys: Arc<Keys>) -> ChatBuilder
 where
     D: Store + Accounts + Webhooks + Clone + 'static,
 {
-    let builder = Chat::builder()
+    let mut builder = Chat::builder()
         .store(database.clone())
         .webhooks(database.clone(), config.webhook_targets)
         .limits(config.limits.clone())
         .rates(config.rates.clone())
         .lifetimes(config.auth.lifetimes)
         .retention(config.storage.retention);
-    if config.roles.has(Role::Auth) {
+    let roles = &config.roles;
+    if !roles.has(Role::Realtime) {
+        builder = builder.without_connections();
+        if !roles.has(Role::Rest) {
+            builder = builder.without_rooms();
+        }
+    }
+    if roles.has(Role::Auth) {
         builder.accounts(database.clone(), keys)
     } else {
         builder.authenticator(LocalAuthenticator::new(keys))
     }
 }
 
-/// The keys that access tokens are signed and verified with: only role auth signs.
-fn token_keys(config: &Config) -> Result<Keys, StartError> {
+fn on_bus(
+    builder: ChatBuilder,
+    config: &Config,
+    database: &Database,
+) -> Result<ChatBuilder, StartError> {
+    match (&config.storage.bus, database) {
+        #[cfg(feature = "kafka")]
+        (Bus::Kafka(settings), _) => {
+            let bus = KafkaBus::new(settings.clone()).map_err(|e| StartError::caused("", &e))?;
+            Ok(builder.bus(bus))
+        }
+        #[cfg(feature = "postgres")]
+        (Bus::Postgres, Database::Postgres(database)) => {
+            Ok(builder.bus(PostgresBus::new(database)))
+        }
+        _ => Ok(builder),
+    }
+}
+
+/// The keys that access tokens are signed and verified with: only role auth signs. With them, what their source said, if it
+/// was read.
+pub(crate) async fn token_keys(config: &Config) -> Result<(Keys, Option<JwkSet>), StartError> {
     let auth = &config.auth;
-    let verify = auth
-        .verify_keys
-        .as_deref()
-        .map(keys::read_set)
-        .transpose()?;
-    let signing = if config.roles.has(Role::Auth) {
+    let roles = &config.roles;
+    let has_callers = [Role::Auth, Role::Rest, Role::Realtime]
+        .iter()
+        .any(|role| roles.has(*role));
+    let verify = match &auth.verify_keys {
+        // A file that can't be read is a mistake; who answers a URL may only be late.
+        Some(source @ VerifyKeys::File(_)) => Some(verify_keys::read(source).await?),
+        Some(VerifyKeys::Url(_)) | None => None,
+    };
+    let signing = if roles.has(Role::Auth) {
         Some(match config.storage.database {
             config::Database::Sqlite(_) => keys::read_or_make(&auth.signing_key)?,
             // Others verify what is signed with it: a key of its own would lock out whoever signed in elsewhere.
             #[cfg(feature = "postgres")]
             config::Database::Postgres(_) => keys::read(&auth.signing_key)?,
         })
-    } else if verify.is_none() {
+    } else if auth.verify_keys.is_none() && has_callers {
         return Err(StartError::new(format!(
             "{}: must be set where role auth isn't run: {}",
             config::keys::VERIFY_KEYS.variable(),
@@ -152,8 +193,15 @@ fn token_keys(config: &Config) -> Result<Keys, StartError> {
         Arc::new(SystemClock),
         Arc::new(SystemRandom),
     );
-    if let Some(set) = &verify {
-        keys.trust(set);
+    match &verify {
+        Some(set) => {
+            keys.trust(set);
+        }
+        // Nobody is to be trusted where nobody can call.
+        None if !has_callers => {
+            keys.trust(&JwkSet::default());
+        }
+        None => {}
     }
-    Ok(keys)
+    Ok((keys, verify))
 }

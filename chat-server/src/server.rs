@@ -9,6 +9,7 @@ use chat_core::model::SystemClock;
 use chat_core::random::SystemRandom;
 use chat_core::service::Chat;
 use chat_core::service::webhooks::Outgoing;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,10 +17,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Network, Role};
 use crate::http::{self, HttpOptions};
 use crate::hub::HubOptions;
-use crate::open::Database;
+use crate::open::{self, Database};
 use crate::serve::{Listener, StartError};
-use crate::telemetry;
 use crate::webhooks::{Deliverer, DelivererOptions};
+use crate::{telemetry, verify_keys};
 
 /// How often the metrics put their samples in order.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ const ADMIN_CONNECTIONS: usize = 256;
 pub struct Server {
     config: Config,
     chat: Chat,
+    /// What goes on beside the chat; it ends with the value.
+    work: JoinSet<()>,
     database: Option<Database>,
     hub: HubOptions,
     public: Listener,
@@ -48,11 +51,18 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let (public, admin) = listen(&config.network).await?;
         let database = Database::open(&config.storage.database).await?;
-        let chat = database.start(&config).await?;
+        let (keys, known) = open::token_keys(&config).await?;
+        let keys = Arc::new(keys);
+        let chat = database.start(&config, Arc::clone(&keys)).await?;
         let deliverer = deliverer(&config, &chat)?;
+        let mut work = JoinSet::new();
+        if let Some(source) = config.auth.verify_keys.clone() {
+            work.spawn(verify_keys::follow(keys, source, known));
+        }
         Ok(Self {
             config,
             chat,
+            work,
             database: Some(database),
             hub: HubOptions::default(),
             public,
@@ -71,6 +81,7 @@ impl Server {
         Ok(Self {
             config,
             chat,
+            work: JoinSet::new(),
             database: None,
             hub: HubOptions::default(),
             public,
@@ -121,6 +132,7 @@ impl Server {
         let Self {
             config,
             chat,
+            work,
             database,
             hub,
             public,
@@ -171,7 +183,7 @@ impl Server {
         if let Some(admin) = admin {
             admin.cut().await;
         }
-        drop(chat);
+        drop((chat, work));
         if let Some(database) = database
             && let Err(e) = database.close().await
         {

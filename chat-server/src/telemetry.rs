@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
+use chat_core::bus::Health;
 use chat_core::service::Chat;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -42,6 +43,8 @@ pub mod metric {
     pub const WEBHOOK_BEHIND: &str = "chat_webhook_events_behind";
     /// Deliveries that aren't over.
     pub const WEBHOOK_PENDING: &str = "chat_webhook_pending";
+    /// Whether the event bus answers: 1 or 0; absent where there is none.
+    pub const BUS_UP: &str = "chat_bus_up";
 }
 
 /// Upper bounds of the buckets of durations, in seconds.
@@ -115,6 +118,9 @@ pub(crate) fn record(chat: &Chat) {
     metrics::counter!(metric::EVENTS).absolute(fanout.events());
     metrics::counter!(metric::DELIVERIES).absolute(fanout.deliveries());
     metrics::counter!(metric::FILLS).absolute(fanout.fills());
+    if let Some(health) = chat.bus_health() {
+        metrics::gauge!(metric::BUS_UP).set(f64::from(u8::from(health == Health::Up)));
+    }
     #[allow(clippy::cast_precision_loss)] // exact up to 2^53
     metrics::gauge!(metric::HUB_CONNECTIONS).set(fanout.connections() as f64);
 }
@@ -151,4 +157,5 @@ fn describe() {
         "Events on the bus that aren't deliveries yet"
     );
     describe_gauge!(metric::WEBHOOK_PENDING, "Deliveries that aren't over");
+    describe_gauge!(metric::BUS_UP, "Whether the event bus answers");
 }

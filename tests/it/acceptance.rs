@@ -6,8 +6,10 @@ use chat_client::model::{Event, Message, Role, RoomId, User};
 use chat_client::protocol::ErrorCode;
 use chat_client::protocol::rest::{CreateInvite, ListQuery};
 use chat_client::{Client, ClientEvent, Connection};
+use chat_test_kafka::Kafka;
 use chat_test_postgres::Server as PostgreSql;
-use chat_tests::{PASSWORD, Server, WITHIN};
+use chat_tests::cluster::Bus;
+use chat_tests::{Cluster, PASSWORD, Server, WITHIN};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
@@ -20,19 +22,34 @@ const LENGTH: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_users_do_what_the_original_systems_users_did() {
-    five_users(&Server::start().await).await;
+    five_users(Server::start().await.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn and_with_each_role_on_its_own_on_postgresql_and_kafka() {
+    let database = PostgreSql::shared().database(None).await;
+    let kafka = tokio::task::spawn_blocking(|| Kafka::start(1))
+        .await
+        .unwrap();
+    let cluster = Cluster::start(&database, Bus::Kafka(&kafka)).await;
+    five_users(cluster.ingress.url()).await;
+    // Everyone's events went to Kafka, and what they found there they needn't read from the database.
+    for node in &cluster.realtime {
+        let metrics = node.anyone().get("/metrics").await.text;
+        assert!(metrics.contains("chat_bus_up 1"), "{metrics}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn and_on_postgresql() {
     let database = PostgreSql::shared().database(None).await;
-    five_users(&migrated(&database).await).await;
+    five_users(migrated(&database).await.url()).await;
 }
 
-async fn five_users(server: &Server) {
+async fn five_users(url: &str) {
     let mut people = Vec::new();
     for name in ["ann", "bob", "carl", "dora", "eve"] {
-        people.push(log_in(server, name).await);
+        people.push(log_in(url, name).await);
     }
     let [
         (ann, _),
@@ -123,7 +140,7 @@ async fn five_users(server: &Server) {
         client.delete_account(PASSWORD, false).await.unwrap();
         assert!(client.me().await.is_err(), "nobody is logged in");
     }
-    let again = Client::builder(server.url()).build().unwrap();
+    let again = Client::builder(url).build().unwrap();
     let refused = again
         .login("eve@example.com", PASSWORD, None)
         .await
@@ -136,8 +153,8 @@ async fn five_users(server: &Server) {
     );
 }
 
-async fn log_in(server: &Server, name: &str) -> (Client, User) {
-    let client = Client::builder(server.url()).build().unwrap();
+async fn log_in(url: &str, name: &str) -> (Client, User) {
+    let client = Client::builder(url).build().unwrap();
     let email = format!("{name}@example.com");
     let registered = client.register(&email, name, PASSWORD).await.unwrap();
     let user = client.login(&email, PASSWORD, None).await.unwrap();

@@ -4,6 +4,7 @@
 mod acceptance;
 mod authorisation;
 mod bad_input;
+mod cluster;
 mod crowd;
 mod durability;
 mod hub;
@@ -11,5 +12,6 @@ mod kill;
 mod outbox;
 mod postgres;
 mod promises;
+mod roles;
 mod tail;
 mod webhooks;

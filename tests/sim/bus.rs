@@ -77,7 +77,7 @@ impl EventBus for NodeBus {
 
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
         self.store.let_go().await;
         Ok(Box::new(NodeSubscription {
@@ -133,7 +133,7 @@ impl EventBus for RecordingBus {
 
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
         self.bus.subscribe(interest).await
     }

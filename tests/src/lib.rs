@@ -2,8 +2,10 @@
 //! its own, and what its users hold: calls over REST and the hub as raw records, so that tests see what is on the wire.
 
 mod binary;
+pub mod cluster;
 mod gateway;
 mod hub;
+mod ingress;
 mod local;
 mod people;
 mod proxy;
@@ -12,8 +14,10 @@ mod rest;
 mod server;
 
 pub use binary::{chat, chat_server};
+pub use cluster::Cluster;
 pub use gateway::Gateway;
 pub use hub::{Completion, Hub, Over, WITHIN, framed, packed_of, text_of};
+pub use ingress::Ingress;
 pub use local::Local;
 pub use people::{PASSWORD, Person};
 pub use proxy::{Blocks, Proxy};

@@ -38,6 +38,10 @@ impl Authenticator for LocalAuthenticator {
             expires_at: Some(claims.expires_at),
         })
     }
+
+    fn is_ready(&self) -> bool {
+        self.keys.can_verify()
+    }
 }
 
 /// The token of the one `Authorization: Bearer` header. With two of them nobody can say who is asking.

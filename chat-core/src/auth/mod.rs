@@ -101,6 +101,11 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
             .map_err(|_| AuthError::Unauthenticated)?;
         self.authenticate(&request.into_parts().0).await
     }
+
+    /// Whether it can tell anyone apart by now. While it can't, the chat isn't [ready](crate::service::Chat::ready).
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 /// Why nobody is asking.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub struct Keys {
     names: TokenNames,
     signing: Option<SigningKey>,
     verify: RwLock<BTreeMap<String, TrustedKey>>,
+    /// Whether it was said whom to trust.
+    told: AtomicBool,
     validation: Validation,
     verified: Mutex<Verified>,
     clock: Arc<dyn Clock>,
@@ -121,19 +124,26 @@ impl Keys {
         let keys = Self {
             names,
             verify: RwLock::default(),
+            told: AtomicBool::new(signing.is_some()),
             validation,
             verified: Mutex::default(),
             clock,
             random,
             signing,
         };
-        keys.trust(&JwkSet::default());
+        keys.replace(&JwkSet::default());
         keys
     }
 
     /// Verifies with the keys of this set from now on, and with the signing key, and with no others. Keys of a kind that
     /// access tokens don't use are passed over; answers how many weren't.
     pub fn trust(&self, set: &JwkSet) -> usize {
+        let usable = self.replace(set);
+        self.told.store(true, Ordering::Release);
+        usable
+    }
+
+    fn replace(&self, set: &JwkSet) -> usize {
         let keys: Vec<VerifyKey> = set.keys.iter().filter_map(VerifyKey::from_jwk).collect();
         let usable = keys.len();
         let own = self.signing.as_ref().map(|s| s.verify_key().clone());
@@ -153,6 +163,12 @@ impl Keys {
     #[must_use]
     pub const fn can_sign(&self) -> bool {
         self.signing.is_some()
+    }
+
+    /// Whether it was said whom to trust: there is a signing key, or [`trust`](Self::trust) was called.
+    #[must_use]
+    pub fn can_verify(&self) -> bool {
+        self.told.load(Ordering::Acquire)
     }
 
     /// The public keys, those for verification alone included.
@@ -200,7 +216,8 @@ impl Keys {
     /// is [`EndedSessions`](super::EndedSessions)' to say.
     ///
     /// # Errors
-    /// [`AuthError::TokenExpired`] for one that was good once, [`AuthError::Unauthenticated`] for any other.
+    /// [`AuthError::TokenExpired`] for one that was good once, [`AuthError::Unavailable`] until it was said whom to trust,
+    /// [`AuthError::Unauthenticated`] for any other.
     pub fn verify(&self, token: &str) -> Result<AccessClaims, AuthError> {
         if token.len() > MAX_LENGTH {
             return Err(AuthError::Unauthenticated);
@@ -227,6 +244,9 @@ impl Keys {
         }
         let kid = header.kid.ok_or(AuthError::Unauthenticated)?;
         let verify = self.verify.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.can_verify() {
+            return Err(AuthError::Unavailable);
+        }
         let trusted = verify.get(&kid).ok_or(AuthError::Unauthenticated)?;
         let ReadClaims { sub, sid, exp } =
             jsonwebtoken::decode(token, &trusted.decoding, &self.validation)
@@ -444,6 +464,18 @@ mod tests {
                 "{claims}"
             );
         }
+    }
+
+    #[test]
+    fn who_was_not_told_whom_to_trust_refuses_nobody_for_good() {
+        let (signing, clock) = keys();
+        let verifying = keys_with(None, &clock);
+        let token = issue(&signing);
+        assert!(!verifying.can_verify());
+        assert_eq!(verifying.verify(&token), Err(AuthError::Unavailable));
+        verifying.trust(&signing.jwks());
+        assert!(verifying.can_verify());
+        assert!(verifying.verify(&token).is_ok());
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl EventBus for FaultyBus {
 
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
         self.bus.subscribe(interest).await
     }

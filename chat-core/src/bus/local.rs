@@ -53,7 +53,7 @@ impl EventBus for LocalBus {
 
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
         let records = self.0.subscribe();
         Ok(Box::new(LocalSubscription { records, interest }))
@@ -62,7 +62,7 @@ impl EventBus for LocalBus {
 
 struct LocalSubscription {
     records: broadcast::Receiver<Record>,
-    interest: Arc<dyn Interest>,
+    interest: Option<Arc<dyn Interest>>,
 }
 
 impl fmt::Debug for LocalSubscription {

@@ -113,13 +113,14 @@ pub trait EventBus: Send + Sync + fmt::Debug {
     /// The bus can't be reached.
     async fn hint(&self, hint: Hint) -> Result<(), BusError>;
 
-    /// All that is published from now on, this node's own included, but for messages that `interest` doesn't follow.
+    /// All that is published from now on, this node's own included, but for messages that `interest` doesn't follow; without
+    /// one, hints alone.
     ///
     /// # Errors
     /// The bus can't be reached.
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError>;
 
     /// How the bus is.
@@ -163,16 +164,16 @@ pub trait Subscription: Send + fmt::Debug {
 
 /// News that are handed on together, without what doesn't concern the node.
 struct Batch<'a> {
-    interest: &'a dyn Interest,
+    interest: Option<&'a dyn Interest>,
     /// Rooms that someone may come into by this very batch.
     changing: BTreeSet<RoomId>,
     news: Vec<News>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(interest: &'a dyn Interest) -> Self {
+    fn new(interest: Option<&'a Arc<dyn Interest>>) -> Self {
         Self {
-            interest,
+            interest: interest.map(AsRef::as_ref),
             changing: BTreeSet::new(),
             news: Vec::new(),
         }
@@ -180,10 +181,13 @@ impl<'a> Batch<'a> {
 
     /// Whether messages of this room are wanted.
     fn follows(&self, room: RoomId) -> bool {
-        self.changing.contains(&room) || self.interest.follows(room)
+        self.changing.contains(&room) || self.interest.is_some_and(|i| i.follows(room))
     }
 
     fn event(&mut self, event: Event) {
+        if self.interest.is_none() {
+            return;
+        }
         let room = event.room_id();
         if is_of_messages(&event) {
             if !self.follows(room) {

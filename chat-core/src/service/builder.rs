@@ -62,6 +62,8 @@ pub struct ChatBuilder {
     lifetimes: Lifetimes,
     password_cost: PasswordCost,
     retention: Option<Duration>,
+    no_connections: bool,
+    no_rooms: bool,
     lanes: Option<usize>,
     cores: Option<usize>,
     queue_bytes: Option<usize>,
@@ -141,6 +143,19 @@ impl ChatBuilder {
     /// Removes messages for good this long after they were sent; default: never.
     pub fn retention(mut self, retention: Option<Duration>) -> Self {
         self.retention = retention;
+        self
+    }
+
+    /// This node takes no connections: it doesn't read other nodes' events. By default it does.
+    pub fn without_connections(mut self) -> Self {
+        self.no_connections = true;
+        self
+    }
+
+    /// This node changes no rooms: what follows there from accounts that are renamed or deleted, and cleaning, is left to
+    /// others over the same database. By default it does.
+    pub fn without_rooms(mut self) -> Self {
+        self.no_rooms = true;
         self
     }
 
@@ -257,42 +272,46 @@ impl ChatBuilder {
         );
 
         let mut tasks = JoinSet::new();
-        for work in fanout.flushers() {
-            tasks.spawn(work);
-        }
         for lane in lanes {
             tasks.spawn(lane);
         }
-        tasks.spawn(background::fill(Arc::clone(&fanout), Arc::clone(&store)));
         let look = Arc::new(Look::default());
-        tasks.spawn(background::heads(
-            Arc::clone(&fanout),
-            Arc::clone(&store),
-            Arc::clone(&look),
-        ));
-        tasks.spawn(background::lost_joins(
-            Arc::clone(&fanout),
-            Arc::clone(&store),
-            Arc::clone(&look),
-            self.bus.is_some(),
-        ));
-        tasks.spawn(background::keep_alive(
-            Arc::clone(&fanout),
-            Arc::clone(&ended),
-            Arc::clone(&clock),
-        ));
-        tasks.spawn(background::jobs(
-            Arc::clone(&store),
-            writer.clone(),
-            Arc::clone(&jobs),
-        ));
-        let forget_after = clock.now().since(ended.forget_before(clock.now()));
-        tasks.spawn(background::sweep(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            self.retention,
-            forget_after,
-        ));
+        if !self.no_connections {
+            for work in fanout.flushers() {
+                tasks.spawn(work);
+            }
+            tasks.spawn(background::fill(Arc::clone(&fanout), Arc::clone(&store)));
+            tasks.spawn(background::heads(
+                Arc::clone(&fanout),
+                Arc::clone(&store),
+                Arc::clone(&look),
+            ));
+            tasks.spawn(background::lost_joins(
+                Arc::clone(&fanout),
+                Arc::clone(&store),
+                Arc::clone(&look),
+                self.bus.is_some(),
+            ));
+            tasks.spawn(background::keep_alive(
+                Arc::clone(&fanout),
+                Arc::clone(&ended),
+                Arc::clone(&clock),
+            ));
+        }
+        if !self.no_rooms {
+            tasks.spawn(background::jobs(
+                Arc::clone(&store),
+                writer.clone(),
+                Arc::clone(&jobs),
+            ));
+            let forget_after = clock.now().since(ended.forget_before(clock.now()));
+            tasks.spawn(background::sweep(
+                Arc::clone(&store),
+                Arc::clone(&clock),
+                self.retention,
+                forget_after,
+            ));
+        }
         if let (None, Some(outgoing)) = (&self.bus, &outgoing) {
             let feed = Feed {
                 node,
@@ -316,13 +335,19 @@ impl ChatBuilder {
                 jobs: Arc::clone(&jobs),
                 look,
                 outgoing: outgoing.clone(),
+                has_connections: !self.no_connections,
+                changes_rooms: !self.no_rooms,
                 committed,
                 subscribed,
                 #[cfg(feature = "testing")]
                 fault: self.fault,
             };
-            tasks.spawn(relay.clone().hold_lease());
-            tasks.spawn(relay.clone().publish());
+            if self.no_rooms {
+                tasks.spawn(relay.clone().tell_jobs());
+            } else {
+                tasks.spawn(relay.clone().hold_lease());
+                tasks.spawn(relay.clone().publish());
+            }
             tasks.spawn(relay.clone().tell_ended());
             // Other nodes' events are read once it is subscribed: a connection that enters later misses none.
             tasks.spawn(relay.subscribe());

@@ -282,8 +282,8 @@ impl Chat {
 
     // ---- operations ----
 
-    /// Whether this node can serve: its database answers with the schema it needs, its bus (if any) was reached once, and it
-    /// isn't draining.
+    /// Whether this node can serve: its database answers with the schema it needs, its bus (if any) was reached once, callers can
+    /// be known, and it isn't draining.
     ///
     /// # Errors
     /// `unavailable`.
@@ -294,6 +294,11 @@ impl Chat {
         if !self.0.ended.is_current() {
             return Err(Error::unavailable(
                 "the ended sessions could not be read for 5 s",
+            ));
+        }
+        if !self.0.authenticator.is_ready() {
+            return Err(Error::unavailable(
+                "the keys that access tokens are verified with aren't known yet",
             ));
         }
         let subscribed = self.0.subscribed.as_ref().map(|state| *state.borrow());

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::background::Look;
 use super::webhooks::Outgoing;
 use crate::auth::EndedSessions;
-use crate::bus::{BusError, EventBus, Hint, Interest, News, Subscription};
+use crate::bus::{BusError, EventBus, Hint, News, Subscription};
 use crate::fanout::{Delivery, Fanout};
 use crate::model::{Clock, Event};
 use crate::store::{Membership, NodeId, Store, StoreError};
@@ -53,6 +53,10 @@ pub(super) struct Relay {
     pub(super) look: Arc<Look>,
     /// Where what is published becomes deliveries too.
     pub(super) outgoing: Option<Outgoing>,
+    /// Whether there are connections to tell of events.
+    pub(super) has_connections: bool,
+    /// Whether jobs are done here.
+    pub(super) changes_rooms: bool,
     /// Woken by the writer after each commit.
     pub(super) committed: Arc<Notify>,
     pub(super) subscribed: watch::Sender<Subscribed>,
@@ -146,7 +150,7 @@ impl Relay {
         if before != Subscribed::Yes {
             self.bus.reach().await?;
         }
-        let interest = Arc::clone(&self.fanout) as Arc<dyn Interest>;
+        let interest = self.has_connections.then(|| Arc::clone(&self.fanout) as _);
         let subscription = self.bus.subscribe(interest).await?;
         if before != Subscribed::Trying {
             // Whoever entered before it may have missed something.
@@ -212,7 +216,9 @@ impl Relay {
                 }
                 News::Joined(joined) => self.fanout.heal_joins(&[joined]),
                 News::Hint(Hint::EndedSessions) => self.ended.hurry(),
-                News::Hint(Hint::Jobs) => self.jobs.notify_one(),
+                // A node that changes no rooms would only pass it on, for ever.
+                News::Hint(Hint::Jobs) if self.changes_rooms => self.jobs.notify_one(),
+                News::Hint(Hint::Jobs) => {}
                 News::Missed => {
                     self.look.now();
                     self.ended.hurry();
@@ -228,13 +234,26 @@ impl Relay {
     pub(super) async fn tell_ended(self) {
         loop {
             self.ended.ended_here().await;
-            if let Err(e) = self.bus.hint(Hint::EndedSessions).await {
-                // Each node looks every second by itself.
-                tracing::debug!(
-                    error = &e as &dyn std::error::Error,
-                    "the other nodes aren't told that sessions ended"
-                );
-            }
+            self.tell(Hint::EndedSessions).await;
+        }
+    }
+
+    /// Has other nodes do the jobs that came up on this one, which changes no rooms; runs until dropped.
+    pub(super) async fn tell_jobs(self) {
+        loop {
+            self.jobs.notified().await;
+            self.tell(Hint::Jobs).await;
+        }
+    }
+
+    async fn tell(&self, hint: Hint) {
+        if let Err(e) = self.bus.hint(hint).await {
+            // Each node looks from time to time by itself.
+            tracing::debug!(
+                error = &e as &dyn std::error::Error,
+                ?hint,
+                "the other nodes can't be hurried"
+            );
         }
     }
 }

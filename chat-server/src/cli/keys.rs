@@ -8,8 +8,9 @@ use chat_core::auth::SigningKey;
 use chat_core::protocol::rest::JwkSet;
 use clap::Subcommand;
 
-use super::{Config, print};
-use crate::keys;
+use super::{Config, print, runtime};
+use crate::config::VerifyKeys;
+use crate::{keys, verify_keys};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -36,10 +37,15 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<()> {
             let auth = &config.auth;
             let key = keys::read(&auth.signing_key)?;
             let mut out = format!("signs\t{}\t{}\n", kid(&key), auth.signing_key.display());
-            if let Some(path) = &auth.verify_keys {
-                for jwk in keys::read_set(path)?.keys {
+            if let Some(source) = &auth.verify_keys {
+                for jwk in read(source)?.keys {
                     let kid = jwk.kid.unwrap_or_default();
-                    let _ = writeln!(out, "verifies\t{kid}\t{}", path.display());
+                    let _ = match source {
+                        VerifyKeys::File(path) => {
+                            writeln!(out, "verifies\t{kid}\t{}", path.display())
+                        }
+                        VerifyKeys::Url(url) => writeln!(out, "verifies\t{kid}\t{url}"),
+                    };
                 }
             }
             print(&out)
@@ -47,8 +53,8 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<()> {
         Command::Jwks => {
             let own = keys::read(&config.auth.signing_key)?.verify_key().to_jwk();
             let mut set = JwkSet { keys: vec![own] };
-            if let Some(path) = &config.auth.verify_keys {
-                let more = keys::read_set(path)?.keys;
+            if let Some(source) = &config.auth.verify_keys {
+                let more = read(source)?.keys;
                 set.keys.extend(
                     more.into_iter()
                         .filter(|k| k.kid != set.keys[0].kid)
@@ -59,6 +65,10 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<()> {
             print(&(text + "\n"))
         }
     }
+}
+
+fn read(source: &VerifyKeys) -> anyhow::Result<JwkSet> {
+    Ok(runtime()?.block_on(verify_keys::read(source))?)
 }
 
 fn kid(key: &SigningKey) -> &str {

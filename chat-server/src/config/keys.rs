@@ -78,13 +78,26 @@ keys! {
 
     #[secret = true]
     DATABASE_URL = "database_url", "The database", "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE", default "sqlite:chat.db";
-    BUS = "bus", "What carries events between processes", "local", default "local";
+    BUS = "bus", "What carries events between processes; by default local with SQLite and postgres with PostgreSQL",
+        "local, postgres or kafka";
+    KAFKA_BROKERS = "kafka_brokers", "The brokers of the Kafka bus", "a list of HOST:PORT, such as kafka-1:9092,kafka-2:9092";
+    KAFKA_SECURITY_PROTOCOL = "kafka_security_protocol", "How the Kafka bus connects",
+        "plaintext, ssl, sasl_plaintext or sasl_ssl";
+    KAFKA_SASL_MECHANISM = "kafka_sasl_mechanism", "How the Kafka bus logs in",
+        "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+    KAFKA_USERNAME = "kafka_username", "Who the Kafka bus logs in as", "1 to 255 characters";
+    #[secret = true]
+    KAFKA_PASSWORD = "kafka_password", "The password of the Kafka bus", "1 to 4096 characters";
+    KAFKA_CA = "kafka_ca", "The authorities that vouch for the brokers; by default the system's", "the path of a PEM file";
+    KAFKA_CLIENT_RACK = "kafka_client_rack", "Where this process stands, to read from brokers nearby",
+        "1 to 255 characters";
     RETENTION_DAYS = "retention_days", "How many days messages are kept",
         "off, or a number of days from 1 to 36500", default "off";
 
     SIGNING_KEY = "signing_key", "The Ed25519 private key that signs access tokens; made where missing with SQLite",
         "the path of a PEM file", default "chat-signing-key.pem";
-    VERIFY_KEYS = "verify_keys", "Public keys that access tokens are also verified with", "the path of a JWKS file";
+    VERIFY_KEYS = "verify_keys", "Public keys that access tokens are also verified with; read again every 30 s",
+        "the path of a JWKS file, or its URL, such as https://auth.example.com/.well-known/jwks.json";
     ISSUER = "issuer", "The issuer of access tokens", "1 to 255 characters", default "chat";
     AUDIENCE = "audience", "Whom access tokens are for", "1 to 255 characters", default "chat";
     ACCESS_TOKEN_SECONDS = "access_token_seconds", "How long an access token lives",
@@ -122,17 +135,6 @@ keys! {
         default "info";
     LOG_FORMAT = "log_format", "How log lines are written", "text or json", default "text";
 
-    KAFKA_BROKERS = "kafka_brokers", "The brokers of the Kafka bus", "nothing: this build has no Kafka support";
-    KAFKA_SECURITY_PROTOCOL = "kafka_security_protocol", "How the Kafka bus connects",
-        "nothing: this build has no Kafka support";
-    KAFKA_SASL_MECHANISM = "kafka_sasl_mechanism", "How the Kafka bus logs in",
-        "nothing: this build has no Kafka support";
-    KAFKA_USERNAME = "kafka_username", "Who the Kafka bus logs in as", "nothing: this build has no Kafka support";
-    #[secret = true]
-    KAFKA_PASSWORD = "kafka_password", "The password of the Kafka bus", "nothing: this build has no Kafka support";
-    KAFKA_CA = "kafka_ca", "The authority of the brokers' certificates", "nothing: this build has no Kafka support";
-    KAFKA_CLIENT_RACK = "kafka_client_rack", "Where this process stands, for brokers nearby",
-        "nothing: this build has no Kafka support";
 }
 
 /// Variables that begin like ours and belong to the terminal client.

@@ -3,6 +3,7 @@
 //! Nothing here asks the process: the environment and what was typed are handed in, so that a test needs neither. A key
 //! that doesn't exist, and a value that isn't allowed, stop the start.
 
+mod bus;
 pub mod keys;
 mod layers;
 mod show;
@@ -18,6 +19,7 @@ use chat_core::service::webhooks::PrivateTargets;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
+pub use self::bus::Bus;
 use self::keys::Key;
 use self::layers::Settings;
 pub use self::layers::{Environment, Source};
@@ -138,6 +140,8 @@ impl Roles {
 pub struct Storage {
     /// `CHAT_DATABASE_URL`: the database.
     pub database: Database,
+    /// `CHAT_BUS` and `CHAT_KAFKA_*`: what carries events to other processes.
+    pub bus: Bus,
     /// `CHAT_RETENTION_DAYS`: how long messages are kept; `None`: for ever.
     pub retention: Option<Duration>,
 }
@@ -179,13 +183,22 @@ pub struct Auth {
     /// `CHAT_SIGNING_KEY`: the private key of access tokens, PEM.
     pub signing_key: PathBuf,
     /// `CHAT_VERIFY_KEYS`: more public keys, JWKS.
-    pub verify_keys: Option<PathBuf>,
+    pub verify_keys: Option<VerifyKeys>,
     /// `CHAT_ISSUER`: the `iss` of access tokens.
     pub issuer: String,
     /// `CHAT_AUDIENCE`: their `aud`.
     pub audience: String,
     /// `CHAT_ACCESS_TOKEN_SECONDS` and `CHAT_REFRESH_TOKEN_SECONDS`.
     pub lifetimes: Lifetimes,
+}
+
+/// Where public keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyKeys {
+    /// A file.
+    File(PathBuf),
+    /// What answers with them, such as role auth's `/.well-known/jwks.json`.
+    Url(String),
 }
 
 /// What a server logs.
@@ -228,17 +241,6 @@ impl Config {
 
     fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let read = Reader(settings);
-        for key in [
-            &keys::KAFKA_BROKERS,
-            &keys::KAFKA_SECURITY_PROTOCOL,
-            &keys::KAFKA_SASL_MECHANISM,
-            &keys::KAFKA_USERNAME,
-            &keys::KAFKA_PASSWORD,
-            &keys::KAFKA_CA,
-            &keys::KAFKA_CLIENT_RACK,
-        ] {
-            read.optional(key, |_| Err::<(), ()>(()))?;
-        }
         Ok(Self {
             network: read.network()?,
             roles: read.roles()?,
@@ -355,14 +357,10 @@ impl Reader<'_> {
     }
 
     fn storage(&self) -> Result<Storage, ConfigError> {
-        self.one(&keys::BUS, |text| match text {
-            "local" => Ok(()),
-            "postgres" => Err(Refused::Because("this build has no PostgreSQL support")),
-            "kafka" => Err(Refused::Because("this build has no Kafka support")),
-            _ => Err(Refused::Value),
-        })?;
+        let database = self.one(&keys::DATABASE_URL, database)?;
         Ok(Storage {
-            database: self.one(&keys::DATABASE_URL, database)?,
+            bus: self.bus(&database)?,
+            database,
             retention: self.one(&keys::RETENTION_DAYS, |text| match text {
                 "off" => Ok(None),
                 days => value::number(days, 1..=36_500_u64)
@@ -376,11 +374,9 @@ impl Reader<'_> {
             signing_key: self.one(&keys::SIGNING_KEY, value::path)?,
             verify_keys: self.optional(&keys::VERIFY_KEYS, |text| {
                 if text.starts_with("https://") || text.starts_with("http://") {
-                    Err(Refused::Because(
-                        "this build reads verification keys from a file alone",
-                    ))
+                    value::url(text).map(VerifyKeys::Url)
                 } else {
-                    value::path(text).map_err(Refused::from)
+                    value::path(text).map(VerifyKeys::File)
                 }
             })?,
             issuer: self.one(&keys::ISSUER, value::name)?,

@@ -114,6 +114,18 @@ pub(super) fn name(text: &str) -> Result<String, ()> {
     }
 }
 
+/// The address of something that answers over HTTP, without a password in it.
+pub(super) fn url(text: &str) -> Result<String, ()> {
+    let url: http::Uri = text.parse().map_err(|_| ())?;
+    let is_web = matches!(url.scheme_str(), Some("http" | "https"));
+    let authority = url.authority().ok_or(())?;
+    if is_web && !authority.host().is_empty() && !authority.as_str().contains('@') {
+        Ok(text.to_owned())
+    } else {
+        Err(())
+    }
+}
+
 /// A path, which isn't empty.
 pub(super) fn path(text: &str) -> Result<std::path::PathBuf, ()> {
     if text.is_empty() || text.contains('\0') {

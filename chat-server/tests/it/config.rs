@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chat_server::Config;
-use chat_server::config::{Database, Flags, LogFormat, Role, keys};
+use chat_server::config::{Bus, Database, Flags, LogFormat, Role, VerifyKeys, keys};
 
 use crate::harness::environment;
 
@@ -191,17 +191,75 @@ fn a_bad_value_stops_the_start_and_says_what_is_allowed() {
 }
 
 #[test]
-fn what_this_build_lacks_is_refused_by_name() {
-    for (name, value, lacks) in [
-        ("CHAT_BUS", "postgres", "PostgreSQL"),
-        ("CHAT_BUS", "kafka", "Kafka"),
-        ("CHAT_KAFKA_BROKERS", "a:9092", "Kafka"),
-        ("CHAT_KAFKA_PASSWORD", "hunter2", "Kafka"),
-        ("CHAT_VERIFY_KEYS", "https://auth/jwks.json", "file"),
+fn the_bus_is_what_the_database_has_unless_said_otherwise() {
+    let bus = |variables: &[(&str, &str)]| load(variables).map(|config| config.storage.bus);
+    let postgres = ("CHAT_DATABASE_URL", "postgres://chat@db/chat");
+    assert!(matches!(bus(&[]), Ok(Bus::Local)));
+    assert!(matches!(bus(&[postgres]), Ok(Bus::Postgres)));
+    assert!(matches!(
+        bus(&[postgres, ("CHAT_BUS", "local")]),
+        Ok(Bus::Local)
+    ));
+    let error = bus(&[("CHAT_BUS", "postgres")]).expect_err("no such database");
+    assert!(error.contains("CHAT_DATABASE_URL"), "{error}");
+}
+
+#[test]
+fn kafka_is_told_where_it_is_and_how_to_log_in() {
+    let kafka = ("CHAT_BUS", "kafka");
+    let brokers = ("CHAT_KAFKA_BROKERS", "kafka-1:9092, [::1]:9093");
+    let load_kafka = |more: &[(&str, &str)]| load(&[&[kafka, brokers], more].concat());
+    let Bus::Kafka(settings) = load_kafka(&[]).expect("enough").storage.bus else {
+        panic!("another bus");
+    };
+    assert_eq!(settings.brokers, "kafka-1:9092,[::1]:9093");
+    assert_eq!(settings.topic, "chat.events");
+
+    let error = load(&[kafka]).expect_err("no brokers");
+    assert!(error.starts_with("CHAT_KAFKA_BROKERS"), "{error}");
+    for (key, value) in [
+        ("CHAT_KAFKA_BROKERS", "kafka"),
+        ("CHAT_KAFKA_BROKERS", "kafka:0"),
+        ("CHAT_KAFKA_BROKERS", ""),
+        ("CHAT_KAFKA_SECURITY_PROTOCOL", "tls"),
+        ("CHAT_KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("CHAT_KAFKA_USERNAME", ""),
+        ("CHAT_KAFKA_CA", ""),
     ] {
-        let error = load(&[(name, value)]).expect_err(name);
-        assert!(error.starts_with(name) && error.contains(lacks), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
+        let error = load_kafka(&[(key, value)]).expect_err(key);
+        assert!(error.starts_with(key), "{error}");
+    }
+    let sasl = [
+        ("CHAT_KAFKA_SECURITY_PROTOCOL", "sasl_ssl"),
+        ("CHAT_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+        ("CHAT_KAFKA_USERNAME", "chat"),
+        ("CHAT_KAFKA_PASSWORD", "hunter2"),
+    ];
+    let config = load_kafka(&sasl).expect("enough");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for missing in 1..sasl.len() {
+        let mut less = sasl.to_vec();
+        let (key, _) = less.remove(missing);
+        let error = load_kafka(&less).expect_err(key);
+        assert!(
+            error.starts_with(key) && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    // What another bus doesn't have is a mistake.
+    let error = load(&[brokers]).expect_err("not Kafka");
+    assert!(error.contains("CHAT_BUS"), "{error}");
+}
+
+#[test]
+fn public_keys_are_in_a_file_or_at_a_url() {
+    let keys = |value| load(&[("CHAT_VERIFY_KEYS", value)]).map(|c| c.auth.verify_keys);
+    let url = "https://auth.example.com/.well-known/jwks.json";
+    assert_eq!(keys(url), Ok(Some(VerifyKeys::Url(url.into()))));
+    let file = VerifyKeys::File("keys/public.json".into());
+    assert_eq!(keys("keys/public.json"), Ok(Some(file)));
+    for bad in ["https://", "http://chat:hunter2@auth/", ""] {
+        assert!(keys(bad).is_err(), "{bad}");
     }
 }
 

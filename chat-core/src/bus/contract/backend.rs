@@ -239,7 +239,7 @@ impl Node {
         let follows = Arc::new(Follows(Mutex::new(rooms)));
         let interest = Arc::clone(&follows);
         let subscription = until_done(async || {
-            bus.subscribe(Arc::clone(&interest) as Arc<dyn Interest>)
+            bus.subscribe(Some(Arc::clone(&interest) as Arc<dyn Interest>))
                 .await
         });
         Self {
@@ -274,7 +274,7 @@ impl Node {
                     let interest = Arc::clone(&self.follows) as Arc<dyn Interest>;
                     let bus = Arc::clone(&self.bus);
                     self.subscription =
-                        until_done(async || bus.subscribe(Arc::clone(&interest)).await).await;
+                        until_done(async || bus.subscribe(Some(Arc::clone(&interest))).await).await;
                     self.take(News::Missed).await;
                 }
             }

@@ -82,6 +82,7 @@ macro_rules! bus_contract {
             }
             hints {
                 every_node_hears_a_hint,
+                a_node_without_connections_hears_hints_alone,
             }
         }
     };

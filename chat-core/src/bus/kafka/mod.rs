@@ -146,7 +146,7 @@ impl EventBus for KafkaBus {
 
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
         let reader = reader::begin(&self.0.settings, &self.0.health, interest).await?;
         Ok(Box::new(reader))

@@ -32,7 +32,7 @@ type Consumer = Arc<Apart<StreamConsumer<Context>>>;
 /// A reader of all partitions, without a group.
 pub(super) struct Reader {
     consumer: Consumer,
-    interest: Arc<dyn Interest>,
+    interest: Option<Arc<dyn Interest>>,
     health: SharedHealth,
     hints: String,
     /// Ends when the topic has more partitions than are read.
@@ -55,18 +55,22 @@ impl Drop for Reader {
 pub(super) async fn begin(
     settings: &KafkaSettings,
     health: &SharedHealth,
-    interest: Arc<dyn Interest>,
+    interest: Option<Arc<dyn Interest>>,
 ) -> Result<Reader, BusError> {
     let consumer = client::reader(settings, health).map_err(unavailable)?;
     let consumer = Arc::new(consumer);
     let (topic, hints) = (settings.topic.clone(), settings.hints());
+    // Without an interest the events aren't even fetched.
+    let mut topics = vec![hints.clone()];
+    topics.extend(interest.is_some().then(|| topic.clone()));
     let count = {
-        let (consumer, topic, hints) = (Arc::clone(&consumer), topic.clone(), hints.clone());
-        blocking(move || assign_ends(consumer.get(), &topic, &hints)).await?
+        let (consumer, topics) = (Arc::clone(&consumer), topics.clone());
+        blocking(move || assign_ends(consumer.get(), &topics)).await?
     };
     health.is_up();
+    let watched = topics.pop().unwrap_or(topic);
     Ok(Reader {
-        grown: tokio::spawn(until_grown(Arc::clone(&consumer), topic, count)),
+        grown: tokio::spawn(until_grown(Arc::clone(&consumer), watched, count)),
         consumer,
         interest,
         health: health.clone(),
@@ -74,15 +78,11 @@ pub(super) async fn begin(
     })
 }
 
-/// Has all partitions read from where they end; answers how many there are of the events' topic.
-fn assign_ends(
-    consumer: &StreamConsumer<Context>,
-    topic: &str,
-    hints: &str,
-) -> Result<usize, KafkaError> {
+/// Has all partitions read from where they end; answers how many there are of the last topic.
+fn assign_ends(consumer: &StreamConsumer<Context>, topics: &[String]) -> Result<usize, KafkaError> {
     let mut ends = TopicPartitionList::new();
     let mut count = 0;
-    for topic in [hints, topic] {
+    for topic in topics {
         count = partitions(consumer, topic)?;
         if count == 0 {
             return Err(KafkaError::MetadataFetch(

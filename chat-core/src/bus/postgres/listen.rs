@@ -33,7 +33,7 @@ enum Heard {
 /// A subscription: what a task of its own hears.
 pub(super) struct Listening {
     bus: Arc<Inner>,
-    interest: Arc<dyn Interest>,
+    interest: Option<Arc<dyn Interest>>,
     heard: mpsc::Receiver<Heard>,
     task: JoinHandle<()>,
 }
@@ -53,7 +53,7 @@ impl Drop for Listening {
 /// Begins to listen: from when this returns, nothing that is sent is lost unnoticed.
 pub(super) async fn begin(
     bus: Arc<Inner>,
-    interest: Arc<dyn Interest>,
+    interest: Option<Arc<dyn Interest>>,
 ) -> Result<Listening, BusError> {
     let listener = listener(&bus).await.map_err(unavailable)?;
     let (tell, heard) = mpsc::channel(QUEUE);

@@ -127,7 +127,7 @@ impl EventBus for PostgresBus {
 
     async fn subscribe(
         &self,
-        interest: Arc<dyn Interest>,
+        interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
         let subscription = listen::begin(Arc::clone(&self.0), interest).await?;
         Ok(Box::new(subscription))

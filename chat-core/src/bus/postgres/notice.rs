@@ -113,6 +113,10 @@ impl Notice {
 
     /// Adds what concerns the node of that name.
     pub(super) fn tell(self, name: &str, batch: &mut Batch<'_>) {
+        batch.news.extend(self.hint.map(News::Hint));
+        if batch.interest.is_none() {
+            return;
+        }
         for (user, room, seq) in self.joins {
             batch.changing.insert(RoomId(room));
             batch.news.push(News::Joined(Joined {
@@ -129,7 +133,6 @@ impl Notice {
                 batch.news.push(News::Head { room_id, seq, own });
             }
         }
-        batch.news.extend(self.hint.map(News::Hint));
     }
 }
 
