@@ -20,6 +20,7 @@ mod slot;
 mod socket;
 mod token;
 mod transport;
+mod upgrade;
 mod websocket;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use chat_core::protocol::signalr::negotiate::{
 };
 use chat_core::protocol::{ErrorCode, paths};
 use chat_core::service::{Chat, Error};
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
@@ -50,12 +51,11 @@ use self::refusal::Refusal;
 use self::registry::{Granted, Place, Registry};
 pub use self::session::Ids;
 use self::session::Opening;
-use self::slot::{Carrier, Slot, Turn};
 use self::token::{Claims, TokenKey};
 use self::transport::Ask;
+use self::upgrade::Upgraded;
 pub use self::websocket::serve;
 use crate::http::Origins;
-use crate::serve::{ConnectionPermit, upgrade};
 
 /// The name of the secret that signs connection tokens, shared by all nodes.
 const TOKEN_SECRET: &str = "connection-token";
@@ -147,7 +147,7 @@ impl Hub {
             let mut random = [0; 16];
             self.chat.fill_random(&mut random);
             let opening = self.opening(asker.caller, token::public_id(random), None);
-            return Ok(upgrade(
+            return Ok(upgrade::answer(
                 parts,
                 &accept,
                 Upgraded::Opens(Box::new(opening)),
@@ -163,7 +163,7 @@ impl Hub {
             self.chat.is_draining(),
         )?;
         self.carry(granted, claims, asker, body, |what| {
-            upgrade(parts, &accept.unwrap_or_default(), what, upgraded)
+            upgrade::answer(parts, &accept.unwrap_or_default(), what, upgraded)
         })
         .await
     }
@@ -352,51 +352,6 @@ impl Hub {
 
 fn draining() -> Error {
     Error::unavailable("the server is draining: connect again")
-}
-
-/// What a new WebSocket is for.
-#[derive(Debug)]
-enum Upgraded {
-    /// A connection that it opens.
-    Opens(Box<Opening>),
-    /// One that goes on over it.
-    Resumes(Arc<Slot>, Turn),
-}
-
-/// Answers an upgrade to a WebSocket (RFC 6455, section 4.2), and gives the stream to what it is for.
-fn upgrade(
-    parts: &Parts,
-    accept: &str,
-    what: Upgraded,
-    upgraded: hyper::upgrade::OnUpgrade,
-) -> Response {
-    // The stream outlives its HTTP connection, and its place among all connections with it.
-    let permit = parts.extensions.get::<ConnectionPermit>().cloned();
-    tokio::spawn(async move {
-        let Ok(upgraded) = upgraded.await else { return };
-        let stream = upgrade::tcp(upgraded).map_err(hyper_util::rt::TokioIo::new);
-        match (what, stream) {
-            (Upgraded::Opens(mut opening), stream) => {
-                opening.permit = permit;
-                match stream {
-                    Ok((stream, read)) => websocket::serve_tcp(opening, stream, read).await,
-                    Err(stream) => websocket::serve_stream(opening, stream).await,
-                }
-            }
-            (Upgraded::Resumes(slot, turn), Ok((stream, read))) => {
-                slot.put(Carrier::tcp(stream, read, permit), turn);
-            }
-            (Upgraded::Resumes(slot, turn), Err(stream)) => {
-                slot.put(Carrier::stream(stream, permit), turn);
-            }
-        }
-    });
-    let headers = [
-        (CONNECTION, "Upgrade"),
-        (UPGRADE, "websocket"),
-        (SEC_WEBSOCKET_ACCEPT, accept),
-    ];
-    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
 /// Takes a body as the connection's input, piece by piece: any number of records, each with its own limit.

@@ -1,70 +1,35 @@
 //! One client's connection as the fan-out sees it: a bounded queue of bytes, and how it ends.
 
+mod authority;
 mod resume;
+mod time;
+mod write;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::authority::Authority;
 use self::resume::Resumable;
+pub use self::write::DirectWrite;
 use super::frame::{Framing, Wire};
 use crate::auth::Caller;
-use crate::model::{Timestamp, UserId};
+use crate::model::UserId;
 use crate::protocol::hub::{Closing, ClosingReason, target};
 use crate::protocol::signalr::{EncodeError, Encoding};
 
-/// A connection that is sent nothing gets a Ping this often (signalr.md, section 9).
-const PING_EVERY: Duration = Duration::from_secs(15);
-/// A client that has pinged once and then says nothing is given up after this long.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one write may be stuck.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer's own close is waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a poll that fetches the last records is waited for.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection goes on after its access token has run out.
-const TOKEN_GRACE: Duration = Duration::from_secs(30);
-/// Slices of one vectored write.
-const SLICES: usize = 64;
-
-/// A socket that takes bytes without waiting. What has none is written by its session's task.
-#[async_trait]
-pub trait DirectWrite: Send + Sync + fmt::Debug {
-    /// Writes what it can at once; `WouldBlock` if it can't take anything.
-    ///
-    /// # Errors
-    /// The socket's.
-    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-
-    /// Waits until it may take something.
-    async fn writable(&self) -> io::Result<()>;
-}
-
-#[async_trait]
-impl DirectWrite for tokio::net::tcp::OwnedWriteHalf {
-    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            // The common case: `send` costs the kernel less than `writev` of one slice.
-            [one] => self.try_write(one),
-            _ => Self::try_write_vectored(self, slices),
-        }
-    }
-
-    async fn writable(&self) -> io::Result<()> {
-        Self::writable(self).await
-    }
-}
 
 /// How the server ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +63,6 @@ pub struct Connection {
     in_flight: AtomicU32,
     /// The segment being built that holds a completion for this connection.
     pub(super) stamp: AtomicU64,
-}
-
-/// Whose token the connection lives by.
-#[derive(Debug)]
-struct Authority {
-    /// The session of the newest token last; earlier ones stay, since polls may go on with them.
-    sessions: Vec<String>,
-    expires_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,10 +135,7 @@ impl Connection {
             wire,
             queue_bytes,
             direct,
-            authority: Mutex::new(Authority {
-                sessions: caller.session.iter().cloned().collect(),
-                expires_at: caller.expires_at,
-            }),
+            authority: Mutex::new(Authority::of(caller)),
             outgoing: Mutex::new(Outgoing {
                 queue: VecDeque::new(),
                 bytes: 0,
@@ -230,54 +184,6 @@ impl Connection {
 
     fn lock(&self) -> MutexGuard<'_, Outgoing> {
         self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn authority(&self) -> MutexGuard<'_, Authority> {
-        self.authority
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    // ---- authority ----
-
-    /// Lives by another token of the same user from now on.
-    pub fn renew(&self, caller: &Caller) {
-        let mut authority = self.authority();
-        authority.expires_at = caller.expires_at;
-        if let Some(session) = &caller.session {
-            authority.sessions.retain(|s| s != session);
-            authority.sessions.push(session.clone());
-        }
-    }
-
-    /// Whether it lives by this session's token.
-    #[must_use]
-    pub fn lives_by(&self, session: &str) -> bool {
-        self.authority()
-            .sessions
-            .last()
-            .is_some_and(|s| s == session)
-    }
-
-    /// Whether it has had a token of this session.
-    #[must_use]
-    pub fn has_had(&self, session: Option<&str>) -> bool {
-        let authority = self.authority();
-        match session {
-            Some(session) => authority.sessions.iter().any(|s| s == session),
-            None => authority.sessions.is_empty(),
-        }
-    }
-
-    /// A session that it had before its present one is over.
-    pub(super) fn forget_session(&self, session: &str) {
-        self.authority().sessions.retain(|s| s != session);
-    }
-
-    /// Whether its authority goes on after `now`: it was renewed, if the token that a request brings has run out.
-    #[must_use]
-    pub fn outlives(&self, now: Timestamp) -> bool {
-        self.authority().expires_at.is_none_or(|at| at > now)
     }
 
     // ---- what goes out ----
@@ -412,125 +318,6 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// Writes what waits, as far as the socket takes it at once. Any task may call it; one writes at a time.
-    pub fn flush(&self) {
-        loop {
-            let (mut chunks, socket, sockets) = {
-                let mut out = self.lock();
-                out.dirty = false;
-                let (socket, sockets) = out.socket();
-                if self.direct.is_none() && socket.is_none() {
-                    drop(out);
-                    self.queued.notify_one();
-                    return;
-                }
-                if out.writing
-                    || out.blocked_since.is_some()
-                    || out.phase == Phase::Entering
-                    || out.queue.is_empty()
-                {
-                    return;
-                }
-                out.writing = true;
-                (std::mem::take(&mut out.queue), socket, sockets)
-            };
-            let written = match (&self.direct, &socket) {
-                (Some(direct), _) => write(direct.as_ref(), &mut chunks),
-                (None, Some(socket)) => write(socket.as_ref(), &mut chunks),
-                (None, None) => return,
-            };
-            let mut out = self.lock();
-            if out.phase == Phase::Closed || out.socket().1 != sockets {
-                // Over; or on another socket, where all that may have been lost is sent again.
-                return;
-            }
-            out.writing = false;
-            match written {
-                Ok(Written {
-                    bytes,
-                    blocked,
-                    partial,
-                }) => {
-                    out.bytes -= bytes;
-                    self.tell_drained(&mut out);
-                    if blocked {
-                        out.partial = partial || (bytes == 0 && out.partial);
-                        chunks.append(&mut out.queue);
-                        out.queue = chunks;
-                        out.blocked_since = Some(Instant::now());
-                        if out.is_over(self.queue_bytes) && out.phase == Phase::Open {
-                            out.drop_queue();
-                            self.finish(&mut out, End::Closing(ClosingReason::Slow));
-                        }
-                        self.wake.notify_one();
-                        return;
-                    }
-                    out.partial = false;
-                    if out.queue.is_empty() {
-                        // The emptied buffer serves the next push, so that a receiver costs no allocation.
-                        if out.queue.capacity() == 0 && chunks.capacity() <= 16 {
-                            out.queue = chunks;
-                        }
-                        if out.phase == Phase::Closing {
-                            self.wake.notify_one();
-                        }
-                        return;
-                    }
-                }
-                Err(_) => {
-                    out.lose_socket();
-                    self.wake.notify_one();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Takes all that waits, for a transport without [`DirectWrite`]; [`Connection::written`] tells when it is out. Answers
-    /// whether nothing waits and nothing more will come.
-    #[must_use]
-    pub fn take(&self, chunks: &mut Vec<Bytes>) -> bool {
-        let mut out = self.lock();
-        if out.phase == Phase::Entering || out.writing {
-            return false;
-        }
-        if out.queue.is_empty() {
-            return matches!(out.phase, Phase::Closing | Phase::Closed);
-        }
-        out.writing = true;
-        out.blocked_since = Some(Instant::now());
-        chunks.extend(out.queue.drain(..));
-        false
-    }
-
-    /// The bytes that [`Connection::take`] gave are written; whether they were the last.
-    pub fn written(&self, bytes: usize) -> bool {
-        let mut out = self.lock();
-        out.bytes = out.bytes.saturating_sub(bytes);
-        out.writing = false;
-        out.blocked_since = None;
-        self.tell_drained(&mut out);
-        if !out.queue.is_empty() {
-            // What was queued meanwhile woke nobody.
-            self.queued.notify_one();
-        }
-        out.phase == Phase::Closing && out.queue.is_empty()
-    }
-
-    /// What [`Connection::take`] gave was not written: it is the next to be taken, unless the queue was dropped meanwhile.
-    pub fn put_back(&self, chunks: Vec<Bytes>) {
-        let mut out = self.lock();
-        out.writing = false;
-        out.blocked_since = None;
-        if out.phase == Phase::Closed {
-            return;
-        }
-        for chunk in chunks.into_iter().rev() {
-            out.queue.push_front(chunk);
-        }
-        self.queued.notify_one();
-    }
-
     /// Wakes who waits for room in the queue: hardly ever someone, and each look at the waiters costs a lock.
     fn tell_drained(&self, out: &mut Outgoing) {
         if std::mem::take(&mut out.awaited) {
@@ -564,31 +351,6 @@ impl Connection {
     /// Waits until the session's task has something to do.
     pub async fn woken(&self) {
         self.wake.notified().await;
-    }
-
-    /// Waits until the socket takes bytes again, and flushes; at once when it isn't blocked.
-    pub async fn unblock(&self) {
-        // An error shows at the write that follows.
-        if let Some(direct) = &self.direct {
-            let _ = direct.writable().await;
-        } else {
-            let (socket, _) = self.lock().socket();
-            if let Some(socket) = socket {
-                let _ = socket.writable().await;
-            }
-        }
-        self.lock().blocked_since = None;
-        self.flush();
-    }
-
-    /// Whether a write waits for the socket.
-    #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        if self.direct.is_some() {
-            return self.lock().blocked_since.is_some();
-        }
-        let out = self.lock();
-        out.blocked_since.is_some() && out.socket().0.is_some()
     }
 
     /// Whether the last record is queued.
@@ -635,52 +397,6 @@ impl Connection {
     pub fn calls_in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Acquire)
     }
-
-    // ---- time ----
-
-    /// Once a second: pings, and ends what is silent, stuck or past its token.
-    pub(super) fn tick(&self, now: Instant, wall: Timestamp, ping: &Bytes) {
-        let expired = self
-            .authority()
-            .expires_at
-            .is_some_and(|at| at.plus(TOKEN_GRACE) <= wall);
-        let mut out = self.lock();
-        match out.phase {
-            Phase::Entering | Phase::Closed => return,
-            Phase::Closing => {
-                if out.close_by.is_some_and(|by| by <= now) {
-                    drop(out);
-                    self.shut();
-                }
-                return;
-            }
-            Phase::Open => {}
-        }
-        let is_kept_alive = self.wire.framing.is_kept_alive() && !out.is_away();
-        let silent = is_kept_alive
-            && out.heard.is_some_and(|at| now - at >= CLIENT_TIMEOUT)
-            && self.calls_in_flight() == 0;
-        let stuck = out.blocked_since.is_some_and(|at| now - at >= SEND_TIMEOUT);
-        let end = if stuck {
-            out.drop_queue();
-            Some(End::Closing(ClosingReason::Slow))
-        } else if expired {
-            Some(End::Closing(ClosingReason::TokenExpired))
-        } else if silent {
-            Some(End::Error)
-        } else {
-            None
-        };
-        if let Some(end) = end {
-            drop(out);
-            self.close(end);
-        } else if is_kept_alive && now - out.last_ping >= PING_EVERY && out.blocked_since.is_none()
-        {
-            out.last_ping = now;
-            drop(out);
-            self.send_unnumbered(ping.clone());
-        }
-    }
 }
 
 impl Outgoing {
@@ -717,52 +433,4 @@ impl Outgoing {
         self.blocked_since = None;
         self.resumable = None;
     }
-}
-
-struct Written {
-    bytes: usize,
-    blocked: bool,
-    partial: bool,
-}
-
-/// Writes chunks until they are out or the socket blocks; what is written is taken from the front.
-fn write(direct: &dyn DirectWrite, chunks: &mut VecDeque<Bytes>) -> io::Result<Written> {
-    let mut done = Written {
-        bytes: 0,
-        blocked: false,
-        partial: false,
-    };
-    while !chunks.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let n = chunks.len().min(SLICES);
-        for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
-            *slice = IoSlice::new(chunk);
-        }
-        match direct.try_write_vectored(&slices[..n]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(mut written) => {
-                done.bytes += written;
-                done.partial = false;
-                while written > 0 {
-                    let Some(front) = chunks.front_mut() else {
-                        break;
-                    };
-                    if written < front.len() {
-                        let _ = front.split_to(written);
-                        done.partial = true;
-                        break;
-                    }
-                    written -= front.len();
-                    chunks.pop_front();
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                done.blocked = true;
-                return Ok(done);
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
 }
