@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Output;
 
+use chat_test_kafka::Kafka;
 use chat_test_postgres::Server as PostgreSql;
-use chat_tests::{Person, Receiver, Server, WITHIN};
+use chat_tests::cluster::{Bus, consuming_node, node, ready, signing_node};
+use chat_tests::{Person, Receiver, Server, ServerBuilder, WITHIN};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -145,22 +147,31 @@ async fn each_event_arrives_through_a_failing_receiver_and_a_killed_server() {
     assert_eq!(delivered.len(), all.len());
 }
 
-/// Several processes: one takes messages, and consumers share the deliveries.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_consumer_had_in_its_hands_is_delivered_by_another() {
+async fn a_killed_consumer_is_succeeded_on_postgresql() {
+    a_killed_consumer_is_succeeded(Bus::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_consumer_is_succeeded_with_kafka() {
+    let kafka = tokio::task::spawn_blocking(|| Kafka::start(1));
+    let kafka = kafka.await.expect("a broker");
+    a_killed_consumer_is_succeeded(Bus::Kafka(&kafka)).await;
+}
+
+/// Each role is a process of its own, and the receiver fails half of the first attempts.
+async fn a_killed_consumer_is_succeeded(bus: Bus<'_>) {
     const ROOMS: usize = 4;
     const MESSAGES: usize = 10;
     let database = PostgreSql::shared().database(None).await;
-    let of_roles = |roles: &str| {
-        let builder = Server::builder()
-            .set("CHAT_ROLES", roles)
-            .set("CHAT_WEBHOOK_PRIVATE", "on");
-        builder.on(&database)
-    };
-    let front = of_roles("auth,rest,realtime");
-    assert!(front.run(&["migrate"]).status.success());
-    let front = front.start().await;
-    let ann = front.person("ann").await;
+    let allowed = |builder: ServerBuilder| builder.set("CHAT_WEBHOOK_PRIVATE", "on");
+    let auth = signing_node(&database, bus).start().await;
+    let rest = allowed(node("rest", &database, bus, auth.url()))
+        .start()
+        .await;
+    ready(&auth).await;
+    ready(&rest).await;
+    let ann = auth.person("ann").await.at(rest.url());
     let receiver = Receiver::answering(|payload, before| {
         let place = payload["data"]["changedSeq"].as_i64().unwrap_or(0);
         if before == 0 && place % 2 == 0 {
@@ -182,9 +193,10 @@ async fn what_a_killed_consumer_had_in_its_hands_is_delivered_by_another() {
     }
 
     receiver.answers(false);
-    let mut killed = of_roles("auth,consumer").start().await;
+    let consumer = || allowed(consuming_node(&database, bus)).start();
+    let mut killed = consumer().await;
     receiver.until_begun(ROOMS).await;
-    let _other = of_roles("auth,consumer").start().await;
+    let _other = consumer().await;
     killed.kill().await;
     receiver.answers(true);
     for (room, made) in &rooms {
@@ -193,12 +205,12 @@ async fn what_a_killed_consumer_had_in_its_hands_is_delivered_by_another() {
         };
         deliveries(&ann, *room, made, done).await;
     }
-    let of_rooms: BTreeSet<_> = receiver
+    let taken: BTreeSet<_> = receiver
         .taken()
         .iter()
         .map(|one| one.id().to_owned())
         .collect();
-    assert_eq!(of_rooms.len(), ROOMS * MESSAGES);
+    assert_eq!(taken.len(), ROOMS * MESSAGES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
