@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use chat_tests::{Gateway, Server};
+use chat_tests::{Crowd, Gateway, Server, Size};
 use rand::RngExt as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::sleep;
-
-use crate::crowd::{Crowd, Size};
 
 const KILLS: usize = 20;
 const ROOMS: usize = 4;

@@ -5,7 +5,6 @@ mod acceptance;
 mod authorisation;
 mod bad_input;
 mod cluster;
-mod crowd;
 mod durability;
 mod hub;
 mod kill;

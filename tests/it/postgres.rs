@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use chat_test_postgres::Server as PostgreSql;
-use chat_tests::{Gateway, Server, ServerBuilder, WITHIN};
+use chat_tests::{Crowd, Gateway, Server, ServerBuilder, Size, WITHIN};
 use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
-
-use crate::crowd::{Crowd, Size};
 
 /// A server on a database that is migrated already.
 pub(crate) async fn migrated(database: &chat_test_postgres::Database) -> Server {

@@ -40,6 +40,7 @@ pub struct Cluster {
 pub fn node(roles: &str, database: &Database, bus: Bus<'_>, keys_of: &str) -> ServerBuilder {
     let builder = Server::builder()
         .set("CHAT_ROLES", roles)
+        .set("CHAT_WEBHOOK_PRIVATE", "on")
         .set("CHAT_DATABASE_URL", database.url())
         .set(
             "CHAT_VERIFY_KEYS",
@@ -53,6 +54,7 @@ pub fn node(roles: &str, database: &Database, bus: Bus<'_>, keys_of: &str) -> Se
 pub fn consuming_node(database: &Database, bus: Bus<'_>) -> ServerBuilder {
     let builder = Server::builder()
         .set("CHAT_ROLES", "consumer")
+        .set("CHAT_WEBHOOK_PRIVATE", "on")
         .set("CHAT_DATABASE_URL", database.url());
     on_bus(builder, bus)
 }

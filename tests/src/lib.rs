@@ -3,6 +3,7 @@
 
 mod binary;
 pub mod cluster;
+mod crowd;
 mod gateway;
 mod hub;
 mod ingress;
@@ -15,6 +16,7 @@ mod server;
 
 pub use binary::{chat, chat_server};
 pub use cluster::Cluster;
+pub use crowd::{Crowd, Size};
 pub use gateway::Gateway;
 pub use hub::{Completion, Hub, Over, WITHIN, framed, packed_of, text_of};
 pub use ingress::Ingress;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use chat_client::model::{Event, Message, RoomId, Seq};
 use chat_client::{Client, ClientEvent, Connection};
-use chat_tests::Person;
+
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
+
+use crate::Person;
 
 /// Messages of a client that may be under way.
 const IN_FLIGHT: usize = 200;
@@ -32,16 +34,19 @@ enum Phase {
 
 /// How many there are, and how much they say.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
-    pub(crate) rooms: usize,
-    pub(crate) in_a_room: usize,
+pub struct Size {
+    /// Rooms, each with members of its own.
+    pub rooms: usize,
+    /// Members of each.
+    pub in_a_room: usize,
     /// How often each client sends.
-    pub(crate) send_every: Duration,
+    pub send_every: Duration,
 }
 
 impl Size {
     /// Rooms of two who send 50 messages a second each.
-    pub(crate) const fn pairs(rooms: usize) -> Self {
+    #[must_use]
+    pub const fn pairs(rooms: usize) -> Self {
         Self {
             rooms,
             in_a_room: 2,
@@ -51,7 +56,8 @@ impl Size {
 }
 
 /// Clients that send and listen, each in one room.
-pub(crate) struct Crowd {
+#[derive(Debug)]
+pub struct Crowd {
     /// Where all of them find the server, whatever becomes of it.
     url: String,
     people: Vec<(Person, RoomId)>,
@@ -61,13 +67,18 @@ pub(crate) struct Crowd {
     /// Messages acknowledged so far.
     acknowledged: Arc<AtomicUsize>,
     clients: Vec<JoinHandle<Member>>,
+    /// How long the last events may take.
+    pub patience: Duration,
     /// What each room held at the end.
     stored: BTreeMap<RoomId, BTreeMap<Seq, Message>>,
 }
 
 impl Crowd {
     /// Registers them at this address, and has them talk.
-    pub(crate) async fn gather(url: &str, size: Size) -> Self {
+    ///
+    /// # Panics
+    /// The server doesn't answer as it should, or not in time.
+    pub async fn gather(url: &str, size: Size) -> Self {
         let (phase, watched) = watch::channel(Phase::Send);
         let (waits, waiting) = mpsc::channel(1);
         let acknowledged = Arc::<AtomicUsize>::default();
@@ -83,7 +94,7 @@ impl Crowd {
             let mut connected = Vec::new();
             for person in members {
                 let client = sdk(url, &person);
-                let connection = client.connect().await.unwrap();
+                let connection = client.connect().await.expect("it goes on");
                 connected.push((person, client, connection));
             }
             for (person, client, connection) in connected {
@@ -98,7 +109,7 @@ impl Crowd {
                     seen: BTreeMap::new(),
                     send_every: size.send_every,
                     // The places of those who joined.
-                    at: Seq(i64::try_from(size.in_a_room).unwrap()),
+                    at: Seq(i64::try_from(size.in_a_room).expect("it goes on")),
                     problems: Vec::new(),
                 };
                 clients.push(tokio::spawn(member.run(connection, watched.clone())));
@@ -112,29 +123,55 @@ impl Crowd {
             waiting,
             acknowledged,
             clients,
+            patience: PATIENCE,
             stored: BTreeMap::new(),
         }
     }
 
     /// The admin of each room.
-    pub(crate) fn admins(&self) -> impl Iterator<Item = (&Person, RoomId)> {
+    pub fn admins(&self) -> impl Iterator<Item = (&Person, RoomId)> {
         let mut seen = BTreeSet::new();
         let people = self.people.iter().map(|(person, room)| (person, *room));
         people.filter(move |(_, room)| seen.insert(*room))
     }
 
     /// Where each room stands.
-    pub(crate) async fn places(&self) -> BTreeMap<RoomId, Seq> {
+    ///
+    /// # Panics
+    /// The server doesn't answer as it should, or not in time.
+    pub async fn places(&self) -> BTreeMap<RoomId, Seq> {
         let mut places = BTreeMap::new();
         for (admin, room) in self.admins() {
-            let room = sdk(&self.url, admin).room(room).get().await.unwrap();
+            let room = sdk(&self.url, admin)
+                .room(room)
+                .get()
+                .await
+                .expect("it goes on");
             places.insert(room.id, room.seq);
         }
         places
     }
 
+    /// Rooms and places of the messages that these rooms held at the end beyond where they stood then.
+    #[must_use]
+    pub fn happened_since(&self, then: &BTreeMap<RoomId, Seq>) -> BTreeSet<(i64, i64)> {
+        let rooms = then.iter().filter_map(|(room, place)| {
+            let messages = self.stored.get(room)?;
+            Some(
+                messages
+                    .keys()
+                    .filter(move |seq| *seq > place)
+                    .map(|seq| (room.0, seq.0)),
+            )
+        });
+        rooms.flatten().collect()
+    }
+
     /// Waits until so many more messages are acknowledged.
-    pub(crate) async fn acknowledges(&self, more: usize) {
+    ///
+    /// # Panics
+    /// The server doesn't answer as it should, or not in time.
+    pub async fn acknowledges(&self, more: usize) {
         let enough = self.acknowledged.load(Ordering::Relaxed) + more;
         timeout(PATIENCE, async {
             while self.acknowledged.load(Ordering::Relaxed) < enough {
@@ -146,18 +183,24 @@ impl Crowd {
     }
 
     /// Sees that what a server holds of a room is what all saw at the end, up to a place.
-    pub(crate) async fn is_whole_up_to(&self, member: &Person, room: RoomId, head: i64) {
+    ///
+    /// # Panics
+    /// The server doesn't answer as it should, or not in time.
+    pub async fn is_whole_up_to(&self, member: &Person, room: RoomId, head: i64) {
         let messages = sdk(member.api.url(), member)
             .room(room)
             .messages_after(None);
-        let messages: Vec<Message> = messages.try_collect().await.unwrap();
+        let messages: Vec<Message> = messages.try_collect().await.expect("it goes on");
         let stored = self.stored[&room].range(..=Seq(head));
         let expected: Vec<_> = stored.map(|(_, message)| message.clone()).collect();
         assert_eq!(messages, expected, "room {room}");
     }
 
     /// Waits for the last answers and events; how many were sent, and what is wrong with it all.
-    pub(crate) async fn finish(&mut self) -> (usize, Vec<String>) {
+    ///
+    /// # Panics
+    /// The server doesn't answer as it should, or not in time.
+    pub async fn finish(&mut self) -> (usize, Vec<String>) {
         self.phase.send_replace(Phase::Finish);
         let answered = timeout(PATIENCE, self.waiting.recv()).await;
         assert_eq!(answered.expect("every send is answered"), None);
@@ -165,7 +208,7 @@ impl Crowd {
         for (person, room) in &self.people {
             if !stored.contains_key(room) {
                 let messages = sdk(&self.url, person).room(*room).messages_after(None);
-                let messages: Vec<Message> = messages.try_collect().await.unwrap();
+                let messages: Vec<Message> = messages.try_collect().await.expect("it goes on");
                 let by_place: BTreeMap<_, _> = messages.into_iter().map(|m| (m.seq, m)).collect();
                 stored.insert(*room, by_place);
             }
@@ -184,7 +227,7 @@ impl Crowd {
                 .iter()
                 .filter(|(_, theirs)| theirs == room)
                 .count();
-            let first = i64::try_from(joins).unwrap() + 1;
+            let first = i64::try_from(joins).expect("it goes on") + 1;
             let unbroken: Vec<_> = (first..).take(places.len()).collect();
             if places != unbroken {
                 problems.push(format!("room {room} has a hole: {places:?}"));
@@ -194,9 +237,13 @@ impl Crowd {
                 problems.push(format!("a message of room {room} is stored twice"));
             }
         }
+        let end = Instant::now() + self.patience;
         for client in self.clients.drain(..) {
-            let client = timeout(PATIENCE, client).await;
-            let client = client.expect("every event is heard").unwrap();
+            let Ok(client) = timeout_at(end, client).await else {
+                problems.push("a client doesn't hear of every event".to_owned());
+                continue;
+            };
+            let client = client.expect("it goes on");
             sent += client.sent;
             let stored = &stored[&client.room];
             problems.extend(client.compare(stored));
@@ -208,14 +255,15 @@ impl Crowd {
 
 fn sdk(url: &str, person: &Person) -> Client {
     Client::builder(url)
-        .access_token(person.api.token().unwrap())
+        .access_token(person.api.token().expect("it goes on"))
         .reconnect_pause(Duration::from_millis(50), Duration::from_secs(1))
         .send_timeout(PATIENCE)
         .build()
-        .unwrap()
+        .expect("it goes on")
 }
 
 /// One that sends and listens, as an application does: it knows nothing of what happens to the server.
+#[derive(Debug)]
 struct Member {
     name: String,
     room: RoomId,
