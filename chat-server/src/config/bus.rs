@@ -4,7 +4,9 @@
 use chat_core::bus::kafka::KafkaSettings;
 
 use super::keys::{self, Key};
-use super::{ConfigError, Database, Reader, Refused, missing, value};
+use super::{ConfigError, Database, Reader, Refused};
+#[cfg(feature = "kafka")]
+use super::{missing, value};
 
 /// `CHAT_BUS`: what carries events to other processes.
 #[derive(Clone, Debug)]

@@ -204,6 +204,7 @@ fn the_bus_is_what_the_database_has_unless_said_otherwise() {
     assert!(error.contains("CHAT_DATABASE_URL"), "{error}");
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn kafka_is_told_where_it_is_and_how_to_log_in() {
     let kafka = ("CHAT_BUS", "kafka");

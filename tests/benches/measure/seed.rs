@@ -1,7 +1,7 @@
 //! A database made ready before its server starts: users and rooms without a thousand registrations.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,19 +28,13 @@ pub(crate) struct Seed {
 impl Seed {
     pub(crate) async fn new() -> Self {
         let directory = super::directory();
-        let random = Arc::new(SystemRandom);
-        let key = SigningKey::generate(&*random).expect("a key");
-        let path = directory.path().join("key.pem");
-        std::fs::write(&path, key.to_pem()).expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600))
-            .expect("its owner's alone");
-        let clock = Arc::new(SystemClock);
+        let keys = keys(&directory.path().join("key.pem"));
         let store = Sqlite::open(directory.path().join("chat.db"))
             .await
             .expect("a database");
         Self {
-            at: clock.now(),
-            keys: Keys::new(TokenNames::default(), Some(key), clock, random),
+            at: SystemClock.now(),
+            keys,
             directory,
             store,
         }
@@ -61,9 +55,7 @@ impl Seed {
 
     /// An access token of a user's.
     pub(crate) fn token(&self, user: UserId) -> String {
-        self.keys
-            .issue(user, SessionId(user.0), DAY)
-            .expect("a token")
+        token(&self.keys, user)
     }
 
     /// Starts the server on what was made, without limits of rates.
@@ -86,6 +78,25 @@ impl Seed {
             _directory: self.directory,
         }
     }
+}
+
+/// A new signing key, in this file for its server.
+pub(crate) fn keys(path: &Path) -> Keys {
+    let random = Arc::new(SystemRandom);
+    let key = SigningKey::generate(&*random).expect("a key");
+    std::fs::write(path, key.to_pem()).expect("written");
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("its owner's alone");
+    Keys::new(
+        TokenNames::default(),
+        Some(key),
+        Arc::new(SystemClock),
+        random,
+    )
+}
+
+/// An access token of a user's.
+pub(crate) fn token(keys: &Keys, user: UserId) -> String {
+    keys.issue(user, SessionId(user.0), DAY).expect("a token")
 }
 
 /// So many users of a host.
