@@ -1,10 +1,12 @@
 //! Who may do what: every operation of the OpenAPI document and every method of the hub, for every kind of caller.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chat_core::protocol::hub::Method;
-use chat_tests::{Api, Hub, PASSWORD, Person, Server};
+use chat_tests::{Api, Hub, PASSWORD, Person, Server, WITHIN};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite;
 
 /// Who calls.
@@ -30,10 +32,12 @@ const OPERATIONS: &[(&str, [u16; 6])] = &[
     ("acceptInvite", [401, 200, 200, 200, 410, 401]),
     ("changePassword", [401, 204, 204, 204, 204, 401]),
     ("createInvite", [401, 404, 403, 201, 404, 401]),
+    ("createWebhook", [401, 404, 403, 201, 404, 401]),
     ("createRoom", [401, 201, 201, 201, 201, 401]),
     ("deleteMe", [401, 204, 204, 204, 204, 401]),
     ("deleteMessage", [401, 404, 403, 204, 404, 401]),
     ("deleteRoom", [401, 404, 403, 204, 404, 401]),
+    ("deleteWebhook", [401, 404, 403, 204, 404, 401]),
     ("editMessage", [401, 404, 403, 403, 404, 401]),
     ("endSession", [401, 404, 404, 404, 404, 401]),
     ("getHealth", [200; 6]),
@@ -46,16 +50,20 @@ const OPERATIONS: &[(&str, [u16; 6])] = &[
     ("getUser", [401, 404, 200, 200, 200, 401]),
     ("leaveRoom", [401, 404, 204, 204, 404, 401]),
     ("listChanges", [401, 404, 200, 200, 404, 401]),
+    ("listDeliveries", [401, 404, 403, 200, 404, 401]),
     ("listInvites", [401, 404, 403, 200, 404, 401]),
     ("listMembers", [401, 404, 200, 200, 404, 401]),
     ("listMessages", [401, 404, 200, 200, 404, 401]),
     ("listRooms", [401, 200, 200, 200, 200, 401]),
     ("listSessions", [401, 200, 200, 200, 200, 401]),
+    ("listWebhooks", [401, 404, 403, 200, 404, 401]),
     ("login", [200; 6]),
     ("logout", [401, 204, 204, 204, 204, 401]),
     ("refreshTokens", [200; 6]),
     ("register", [201; 6]),
     ("removeMember", [401, 404, 403, 204, 404, 401]),
+    ("renewWebhookSecret", [401, 404, 403, 200, 404, 401]),
+    ("retryDelivery", [401, 404, 403, 202, 404, 401]),
     ("renameRoom", [401, 404, 403, 200, 404, 401]),
     ("revokeInvite", [401, 404, 403, 204, 404, 401]),
     ("sendMessage", [401, 404, 201, 201, 404, 401]),
@@ -83,6 +91,7 @@ const fn completes(method: Method, caller: Caller) -> Option<&'static str> {
 struct Scene {
     room: i64,
     message: i64,
+    webhook: i64,
     invite: i64,
     invite_token: String,
     caller: Person,
@@ -127,6 +136,22 @@ impl Cast {
         self.server.person(&format!("someone{}", self.made)).await
     }
 
+    /// A delivery of the scene's webhook, which tells of its message.
+    async fn delivery(&self, scene: &Scene) -> i64 {
+        let (room, webhook) = (scene.room, scene.webhook);
+        let path = format!("/v1/rooms/{room}/webhooks/{webhook}/deliveries");
+        let made = async {
+            loop {
+                let page = self.host.api.get(&path).await.with(200);
+                if let Some(id) = page["items"][0]["id"].as_i64() {
+                    return id;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(WITHIN, made).await.expect("it is to be told")
+    }
+
     /// A room with the caller in its part; someone new where the call would change who they are.
     async fn scene(&mut self, kind: Caller, new: bool) -> Scene {
         let caller = if new && kind != Ended {
@@ -153,8 +178,13 @@ impl Cast {
             Former => drop(host.api.delete(&member).await.with(204)),
             Nobody | Stranger | Member | Ended => {}
         }
+        // Nobody is there: what it is told of waits.
+        let hook = json!({"url": "https://hooks.invalid/", "events": ["messageCreated"]});
+        let path = format!("/v1/rooms/{room}/webhooks");
+        let hook = self.host.api.post(&path, &hook).await.with(201);
         Scene {
             room,
+            webhook: hook["id"].as_i64().unwrap(),
             message: self.author.say(room, "mine").await["id"].as_i64().unwrap(),
             invite: invite["id"].as_i64().unwrap(),
             invite_token,
@@ -175,6 +205,7 @@ fn body(operation: &str, scene: &Scene, cell: &str) -> Option<Value> {
         "changePassword" => json!({"currentPassword": PASSWORD, "newPassword": "a better one"}),
         "createInvite" => json!({}),
         "createRoom" | "renameRoom" => json!({"name": "another"}),
+        "createWebhook" => json!({"url": "https://hooks.invalid/other"}),
         "deleteMe" => json!({"password": PASSWORD}),
         "editMessage" | "sendMessage" => json!({"content": "other"}),
         "login" => json!({"email": email, "password": PASSWORD}),
@@ -220,10 +251,17 @@ async fn every_operation_answers_every_caller_as_the_contract_says() {
                 if session_of != kind {
                     scene.api = cast.by_kind[&kind].api.clone();
                 }
+                let delivery = if template.contains("{deliveryId}") {
+                    cast.delivery(&scene).await
+                } else {
+                    0
+                };
                 let path = template
                     .replace("{roomId}", &scene.room.to_string())
                     .replace("{messageId}", &scene.message.to_string())
                     .replace("{inviteId}", &scene.invite.to_string())
+                    .replace("{webhookId}", &scene.webhook.to_string())
+                    .replace("{deliveryId}", &delivery.to_string())
                     .replace("{sessionId}", &cast.author_session.to_string())
                     .replace("{userId}", &cast.author.id.to_string());
                 let query = if id == "listChanges" { "?since=0" } else { "" };
