@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 /// It can't be built: with what the compiler says.
 pub fn chat_server() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("chat-server", "chat-server"))
+    // With what the image has, so that it can be every node of a cluster.
+    PATH.get_or_init(|| build("chat-server", "chat-server", &["--features", "kafka"]))
 }
 
 /// The terminal client `chat`, likewise.
@@ -19,10 +20,10 @@ pub fn chat_server() -> &'static Path {
 /// It can't be built: with what the compiler says.
 pub fn chat() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("chat-cli", "chat"))
+    PATH.get_or_init(|| build("chat-cli", "chat", &[]))
 }
 
-fn build(package: &str, binary: &str) -> PathBuf {
+fn build(package: &str, binary: &str, features: &[&str]) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     // target/<profile>/deps/<test>
     let profile_folder = test
@@ -37,6 +38,7 @@ fn build(package: &str, binary: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--quiet", "-p", package, "--bin", binary])
+        .args(features)
         .args(["--profile", profile, "--target-dir"])
         .arg(
             profile_folder
