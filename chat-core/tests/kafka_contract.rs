@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use chat_core::bus::EventBus as _;
 use chat_core::bus::contract::Backend;
 use chat_core::bus::kafka::{KafkaBus, KafkaSettings};
 use chat_core::store::memory::Memory;
@@ -58,4 +60,18 @@ mod one_broker_that_goes {
     }
 
     chat_core::bus_outage_contract!(kafka);
+}
+
+#[tokio::test]
+async fn errors_that_the_client_reports_are_counted() {
+    // Nobody listens there.
+    let settings = KafkaSettings::new("127.0.0.1:1".to_owned());
+    let bus = KafkaBus::new(settings).expect("settings that can be used");
+    assert!(bus.client_errors().is_some());
+    let counted = tokio::time::timeout(Duration::from_secs(30), async {
+        while bus.client_errors() == Some(0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    counted.await.expect("it can't connect, and says so");
 }

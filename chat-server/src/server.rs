@@ -146,6 +146,7 @@ impl Server {
             ..HttpOptions::new(&config.roles, network)
         };
         let app = http::public(&chat, &options, admin.is_none());
+        public.record(network.max_connections);
         let public = public.serve(app, network.max_connections);
         let admin = admin.map(|admin| {
             let app = http::admin(&chat, network.request_timeout);

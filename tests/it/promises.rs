@@ -53,16 +53,18 @@ async fn a_reader_that_never_reads_is_closed_within_ten_seconds_and_hurts_nobody
     slow.shake("{\"protocol\":\"json\",\"version\":1}\u{1e}")
         .await
         .unwrap();
-    let open = async || -> Value {
+    let metric = async |name: &str| -> Value {
         let metrics = server.anyone().get("/metrics").await;
-        let connections = metrics
+        let value = metrics
             .text
             .lines()
-            .find_map(|line| line.strip_prefix("chat_hub_connections "))
-            .unwrap_or_else(|| panic!("no count of connections in {}", metrics.text));
-        connections.parse().expect("a number")
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_else(|| panic!("no {name} in {}", metrics.text));
+        value.parse().expect("a number")
     };
+    let open = async || metric("chat_hub_connections").await;
     assert_eq!(open().await, 3);
+    assert_eq!(metric("chat_slow_closes_total").await, 0);
     let mut beside = Vec::new();
     for _ in 0..MORE_THAN_WAITS / content.len() {
         beside.push(deliver().await);
@@ -72,6 +74,7 @@ async fn a_reader_that_never_reads_is_closed_within_ten_seconds_and_hurts_nobody
         assert!(full.elapsed() < CLOSED_WITHIN, "it is still there");
         beside.push(deliver().await);
     }
+    assert_eq!(metric("chat_slow_closes_total").await, 1);
     let (alone, beside) = (p99(alone), p99(beside));
     // The machine may have other work; a reader that holds up the others would do so until it is closed.
     assert!(

@@ -128,6 +128,11 @@ pub trait EventBus: Send + Sync + fmt::Debug {
         Health::Up
     }
 
+    /// Errors that its client has reported by itself since it began; `None` where it doesn't tell them apart.
+    fn client_errors(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether it can be read as a group, and keeps what a group hasn't read: consumers then take events from it. Where not,
     /// whoever publishes hands events to the consumers too.
     fn has_groups(&self) -> bool {

@@ -81,6 +81,7 @@ pub struct FanoutStats {
     deliveries: AtomicU64,
     events: AtomicU64,
     fills: AtomicU64,
+    slow: AtomicU64,
 }
 
 impl FanoutStats {
@@ -106,6 +107,12 @@ impl FanoutStats {
     #[must_use]
     pub fn fills(&self) -> u64 {
         self.fills.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were closed because they didn't keep up, and are gone.
+    #[must_use]
+    pub fn slow(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
     }
 }
 
@@ -212,6 +219,8 @@ impl Fanout {
         connection.shut();
         if self.lock().remove(connection) {
             self.stats.connections.fetch_sub(1, Ordering::Relaxed);
+            let slow = u64::from(connection.was_slow());
+            self.stats.slow.fetch_add(slow, Ordering::Relaxed);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::accounts::{AccountParts, AccountService};
 use super::background::Look;
 use super::rates::RateLimits;
-use super::relay::{Relay, Subscribed};
+use super::relay::{Relay, RelayStats, Subscribed};
 use super::webhooks::{Feed, Outgoing, PrivateTargets};
 use super::writer::{Outbox, Parts, Writer, WriterStats};
 use super::{Chat, Inner, background};
@@ -323,6 +323,7 @@ impl ChatBuilder {
             tasks.spawn(feed.run());
         }
         let bus = self.bus;
+        let relay_stats = Arc::new(RelayStats::default());
         let subscribed = bus.as_ref().map(|bus| {
             let (subscribed, state) = watch::channel(Subscribed::Trying);
             let relay = Relay {
@@ -339,6 +340,7 @@ impl ChatBuilder {
                 changes_rooms: !self.no_rooms,
                 committed,
                 subscribed,
+                stats: Arc::clone(&relay_stats),
                 #[cfg(feature = "testing")]
                 fault: self.fault,
             };
@@ -370,6 +372,7 @@ impl ChatBuilder {
             fanout,
             writer,
             writer_stats,
+            relay_stats: (bus.is_some() && !self.no_rooms).then_some(relay_stats),
             rates,
             ended,
             accounts,

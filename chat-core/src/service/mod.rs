@@ -33,10 +33,11 @@ pub use self::error::Error;
 pub use self::faults::Fault;
 pub use self::messages::Sent;
 use self::rates::RateLimits;
+pub use self::relay::RelayStats;
 use self::relay::Subscribed;
 use self::webhooks::Outgoing;
 use self::writer::Writer;
-pub use self::writer::WriterStats;
+pub use self::writer::{COMMIT_DURATION, WriterStats};
 use crate::auth::EndedSessions;
 use crate::auth::{AuthError, Authenticator, Caller, Identity};
 use crate::bus::{EventBus, Health};
@@ -72,6 +73,8 @@ struct Inner {
     fanout: Arc<Fanout>,
     writer: Writer,
     writer_stats: Arc<WriterStats>,
+    /// Where this node publishes what it commits.
+    relay_stats: Option<Arc<RelayStats>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     rates: Arc<RateLimits>,
@@ -308,6 +311,12 @@ impl Chat {
         Ok(self.store().ping().await?)
     }
 
+    /// Errors that the bus's client has reported, where it counts them.
+    #[must_use]
+    pub fn bus_client_errors(&self) -> Option<u64> {
+        self.0.bus.as_ref().and_then(|bus| bus.client_errors())
+    }
+
     /// How the bus is; `None` where this node is alone.
     #[must_use]
     pub fn bus_health(&self) -> Option<Health> {
@@ -350,6 +359,18 @@ impl Chat {
     #[must_use]
     pub fn writer_stats(&self) -> &WriterStats {
         &self.0.writer_stats
+    }
+
+    /// Changes that were taken and aren't answered yet.
+    #[must_use]
+    pub fn changes_waiting(&self) -> u64 {
+        self.0.writer.pending()
+    }
+
+    /// What the way from the outbox to the bus has counted; `None` where this node publishes nothing.
+    #[must_use]
+    pub fn relay_stats(&self) -> Option<&RelayStats> {
+        self.0.relay_stats.as_deref()
     }
 
     /// What the fan-out has counted.

@@ -4,10 +4,12 @@
 //! acknowledged. A node holds a lease; when a node's lapses, another takes over its rows. So an event that was committed
 //! reaches the bus, perhaps twice, whoever dies.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::background::Look;
 use super::webhooks::Outgoing;
@@ -40,6 +42,41 @@ pub(super) enum Subscribed {
     Yes,
 }
 
+/// What the relay has counted since it began.
+#[derive(Debug, Default)]
+pub struct RelayStats {
+    published: AtomicU64,
+    failures: AtomicU64,
+    /// Since when rows wait, at most.
+    waiting: Mutex<Option<Instant>>,
+}
+
+impl RelayStats {
+    /// Events that the bus has acknowledged; some of them twice, where that was in doubt.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    /// Batches that could not be published, or read, at once.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How long the oldest row of this node's outbox waits, at most: for so long there was none that had not been seen gone.
+    #[must_use]
+    pub fn waiting(&self) -> Duration {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn wait(&self, since: impl FnOnce(Option<Instant>) -> Option<Instant>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = since(*waiting);
+    }
+}
+
 /// What the relay works with.
 #[derive(Clone, Debug)]
 pub(super) struct Relay {
@@ -60,6 +97,7 @@ pub(super) struct Relay {
     /// Woken by the writer after each commit.
     pub(super) committed: Arc<Notify>,
     pub(super) subscribed: watch::Sender<Subscribed>,
+    pub(super) stats: Arc<RelayStats>,
     #[cfg(feature = "testing")]
     pub(super) fault: Option<super::Fault>,
 }
@@ -79,6 +117,7 @@ impl Relay {
                     published
                 }
                 Err(e) => {
+                    self.stats.failures.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(error = e.as_ref(), "events wait in the outbox");
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -101,10 +140,13 @@ impl Relay {
         &self,
         #[cfg_attr(not(feature = "testing"), allow(unused_variables))] highest: &mut i64,
     ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let looked = Instant::now();
         let events = self.store.outbox(self.node, BATCH).await?;
         if events.is_empty() {
+            self.stats.wait(|_| None);
             return Ok(false);
         }
+        self.stats.wait(|since| since.or(Some(looked)));
         let published: Vec<_> = events.iter().map(|e| (e.room_id(), e.seq())).collect();
         #[cfg(feature = "testing")]
         let events = super::faults::before_publish(self.fault, events, *highest);
@@ -117,6 +159,12 @@ impl Relay {
         #[cfg(feature = "testing")]
         super::faults::after_publish(&events, highest);
         self.store.outbox_delete(&published).await?;
+        let count = published.len() as u64;
+        self.stats.published.fetch_add(count, Ordering::Relaxed);
+        if published.len() < BATCH as usize {
+            // What is there now came later.
+            self.stats.wait(|_| Some(looked));
+        }
         Ok(true)
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::Error;
 use super::webhooks::Wanted;
@@ -18,6 +19,8 @@ use crate::model::limits::Limits;
 use crate::model::{Clock, Event, RoomId};
 use crate::store::{Change, CommitContext, Committed, NodeId, Outcome, Refusal, Store, StoreError};
 
+/// The histogram of the seconds that a transaction takes, by the `metrics` facade: whoever installed a recorder gets it.
+pub const COMMIT_DURATION: &str = "chat_commit_duration_seconds";
 /// Changes of one batch at most.
 const BATCH_CHANGES: usize = 1_024;
 /// Changes that wait for a lane at most; more wait with their callers.
@@ -171,6 +174,11 @@ impl Writer {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Changes that were taken and aren't answered.
+    pub(crate) fn pending(&self) -> u64 {
+        *self.pending.borrow()
+    }
+
     /// Waits until all that was taken is committed, delivered and answered.
     pub(crate) async fn idle(&self) {
         // It can't fail: this writer holds the sender.
@@ -201,7 +209,9 @@ async fn commit(mut items: mpsc::Receiver<Item>, answered: mpsc::Sender<Answered
                 .filter(|outbox| outbox.is_wanted())
                 .map(|outbox| outbox.node),
         };
+        let began = Instant::now();
         let results = parts.store.commit(&ctx, &changes).await;
+        metrics::histogram!(COMMIT_DURATION).record(began.elapsed().as_secs_f64());
         if changes.len() == 1 || !matches!(results, Err(StoreError::Failed(_))) {
             let batch = Answered {
                 changes,

@@ -57,6 +57,6 @@ async fn get_readiness(State(chat): State<Chat>) -> HttpResult<Response> {
 #[utoipa::path(get, path = METRICS, tag = "Operations",
     responses((status = 200, description = "The metrics", content_type = "text/plain", body = String)))]
 async fn get_metrics(State(chat): State<Chat>) -> Response {
-    telemetry::record(&chat);
+    telemetry::record(&chat).await;
     text("text/plain; version=0.0.4", telemetry::metrics().render())
 }

@@ -93,6 +93,8 @@ pub(crate) struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    /// When its certificate ends, in seconds since 1970.
+    certificate_expiry: Option<i64>,
 }
 
 impl fmt::Debug for Listener {
@@ -112,14 +114,30 @@ impl Listener {
         address: &Address,
         tls: Option<&TlsFiles>,
     ) -> Result<Self, StartError> {
-        let tls = tls.map(tls::acceptor).transpose()?;
+        let acceptor = tls.map(tls::acceptor).transpose()?;
+        let certificate_expiry = tls.map(tls::expiry).transpose()?;
         let refused =
             |e: io::Error| StartError::new(format!("can't listen on {address}: {}", reason(&e)));
         let tcp = TcpListener::bind((address.host.as_str(), address.port))
             .await
             .map_err(refused)?;
         let address = tcp.local_addr().map_err(refused)?;
-        Ok(Self { tcp, address, tls })
+        Ok(Self {
+            tcp,
+            address,
+            tls: acceptor,
+            certificate_expiry,
+        })
+    }
+
+    /// Tells of its bounds in time and number.
+    pub(crate) fn record(&self, max_connections: usize) {
+        #[allow(clippy::cast_precision_loss)] // exact up to 2^53
+        metrics::gauge!(metric::CONNECTIONS_LIMIT).set(max_connections as f64);
+        if let Some(expiry) = self.certificate_expiry {
+            #[allow(clippy::cast_precision_loss)]
+            metrics::gauge!(metric::CERTIFICATE_EXPIRY).set(expiry as f64);
+        }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {

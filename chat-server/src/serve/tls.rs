@@ -36,6 +36,19 @@ pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// When the certificate in `files` ends, in seconds since 1970.
+pub(super) fn expiry(files: &TlsFiles) -> Result<i64, StartError> {
+    let chain = chain(files)?;
+    let leaf = chain.first().map(AsRef::as_ref).unwrap_or_default();
+    match x509_parser::parse_x509_certificate(leaf) {
+        Ok((_, certificate)) => Ok(certificate.validity().not_after.timestamp()),
+        Err(e) => Err(StartError::new(format!(
+            "the TLS certificate {} can't be read: {e}",
+            files.cert.display()
+        ))),
+    }
+}
+
 /// The certificates of `files`, the leaf first.
 pub(crate) fn chain(files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, StartError> {
     let refused = |e: &dyn std::fmt::Display| {

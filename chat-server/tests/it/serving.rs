@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_server::Server;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use reqwest::{Client, Version};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -213,6 +213,9 @@ async fn requests_are_counted_by_their_routes_template() {
         r#"chat_http_request_duration_seconds_bucket{method="GET",route="/v1/rooms/{roomId}",le="#,
         "chat_connections ",
         "chat_changes_total ",
+        r#"chat_commit_duration_seconds_bucket{le="#,
+        "chat_ready 1",
+        "process_open_fds ",
     ] {
         assert!(
             metrics.lines().any(|l| l.starts_with(line)),
@@ -294,6 +297,9 @@ async fn a_port_in_use_is_named() {
     );
 }
 
+/// When that of [`certificate`] ends: the start of 2031.
+const EXPIRY: i64 = 1_924_992_000;
+
 /// A certificate for `localhost`, and its files.
 struct Certificate {
     pem: String,
@@ -303,8 +309,10 @@ struct Certificate {
 }
 
 fn certificate() -> Certificate {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(["localhost".to_owned()]).expect("made");
+    let signing_key = KeyPair::generate().expect("made");
+    let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    params.not_after = date_time_ymd(2031, 1, 1);
+    let cert = params.self_signed(&signing_key).expect("signed");
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| {
         directory
@@ -358,6 +366,12 @@ async fn https_is_served_from_files_in_both_versions() {
     assert!(!read_to_end(&mut plain).await.starts_with(b"HTTP"));
     let answer = Answer::of(secure().build().expect("a client").get(&url)).await;
     assert_eq!(answer.status(), 200);
+
+    let metrics = format!("https://localhost:{}/metrics", server.address.port());
+    let metrics = Answer::of(secure().build().expect("a client").get(&metrics)).await;
+    let metrics = metrics.0.text().await.expect("text");
+    let expiry = format!("chat_certificate_expiry_timestamp_seconds {EXPIRY}");
+    assert!(metrics.lines().any(|l| l == expiry), "{metrics}");
 }
 
 #[tokio::test]

@@ -13,9 +13,15 @@ use rdkafka::statistics::Statistics;
 use super::settings::{KafkaSettings, SettingsError};
 use crate::bus::Health;
 
-/// A [`Health`] that all clients of a bus set.
+/// A [`Health`] that all clients of a bus set, and how many errors they reported.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SharedHealth(Arc<AtomicU8>);
+pub(super) struct SharedHealth(Arc<Reported>);
+
+#[derive(Debug, Default)]
+struct Reported {
+    health: AtomicU8,
+    errors: AtomicU64,
+}
 
 const UNKNOWN: u8 = 0;
 const UP: u8 = 1;
@@ -23,21 +29,25 @@ const DOWN: u8 = 2;
 
 impl SharedHealth {
     pub(super) fn get(&self) -> Health {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.health.load(Ordering::Relaxed) {
             UNKNOWN => Health::Unknown,
             UP => Health::Up,
             _ => Health::Down,
         }
     }
 
+    pub(super) fn errors(&self) -> u64 {
+        self.0.errors.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_up(&self) {
-        if self.0.swap(UP, Ordering::Relaxed) == DOWN {
+        if self.0.health.swap(UP, Ordering::Relaxed) == DOWN {
             tracing::info!("Kafka answers again");
         }
     }
 
     fn is_down(&self, reason: &str) {
-        if self.0.swap(DOWN, Ordering::Relaxed) != DOWN {
+        if self.0.health.swap(DOWN, Ordering::Relaxed) != DOWN {
             tracing::warn!(reason, "Kafka can't be reached: events wait in the outbox");
         }
     }
@@ -96,6 +106,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.health.0.errors.fetch_add(1, Ordering::Relaxed);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.health.is_down(reason);
         } else {

@@ -156,6 +156,10 @@ impl EventBus for KafkaBus {
         self.0.health.get()
     }
 
+    fn client_errors(&self) -> Option<u64> {
+        Some(self.0.health.errors())
+    }
+
     fn has_groups(&self) -> bool {
         true
     }

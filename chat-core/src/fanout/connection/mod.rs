@@ -90,6 +90,8 @@ struct Outgoing {
     dirty: bool,
     /// Someone waits for room in the queue.
     awaited: bool,
+    /// It is closed because it didn't keep up.
+    slow: bool,
     last_ping: Instant,
     /// When the client was last heard, once it has pinged.
     heard: Option<Instant>,
@@ -145,6 +147,7 @@ impl Connection {
                 blocked_since: None,
                 dirty: false,
                 awaited: false,
+                slow: false,
                 last_ping: Instant::now(),
                 heard: None,
                 close_by: None,
@@ -285,6 +288,7 @@ impl Connection {
     }
 
     fn finish(&self, out: &mut Outgoing, end: End) {
+        out.slow = end == End::Closing(ClosingReason::Slow);
         if out.is_away() {
             // There is no one to tell: whoever comes back finds it gone.
             out.shut();
@@ -363,6 +367,11 @@ impl Connection {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.lock().phase == Phase::Closed
+    }
+
+    /// Whether it was closed because it didn't keep up.
+    pub(super) fn was_slow(&self) -> bool {
+        self.lock().slow
     }
 
     /// The socket is gone: nothing is taken any more.

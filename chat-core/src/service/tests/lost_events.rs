@@ -1,12 +1,15 @@
 //! Events that never come: the database makes up for each.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::{Listener, admit, caller, node, room, say, user};
 use crate::bus::{BusFaults, FaultyBus};
 use crate::model::{Seq, UserId};
 use crate::random::SeededRandom;
-use crate::service::Chat;
+use crate::service::{Chat, RelayStats};
 use crate::store::memory::{Fault, Memory};
 use crate::store::{Joined, Store as _, SweepContext};
 
@@ -23,6 +26,41 @@ async fn two_nodes() -> (Chat, Chat, Memory) {
         chat.expect("starts")
     };
     (start().await, start().await, store)
+}
+
+/// What waits for the bus is seen to wait, and seen gone.
+#[tokio::test(start_paused = true)]
+async fn how_long_the_outbox_waits_is_known() {
+    let refused = |refused| BusFaults {
+        refused,
+        ..BusFaults::default()
+    };
+    let bus = FaultyBus::new(BusFaults::default(), Arc::new(SeededRandom::new(1)));
+    let chat = node(Memory::new()).bus(bus.clone()).start().await;
+    let chat = chat.expect("starts");
+    let stats = || chat.relay_stats().expect("it publishes");
+    let ada = user(&chat, "Ada").await;
+    let kitchen = room(&chat, &ada).await;
+    let quiet = async |published: u64| {
+        while stats().published() < published || stats().waiting() > Duration::ZERO {
+            sleep(Duration::from_millis(10)).await;
+        }
+        (stats().published(), stats().failures())
+    };
+    assert_eq!(quiet(1).await, (1, 0));
+
+    bus.set(refused(1.0));
+    say(&chat, &ada, kitchen, "Hello").await.expect("sent");
+    sleep(Duration::from_secs(30)).await;
+    let waiting = stats().waiting();
+    assert!(waiting > Duration::from_secs(29) && waiting <= Duration::from_secs(30));
+    let failures = stats().failures();
+    assert!(failures > 10, "{failures}");
+
+    bus.set(refused(0.0));
+    assert_eq!(quiet(2).await, (2, failures));
+    let alone = node(Memory::new()).start().await.expect("starts");
+    assert_eq!(alone.relay_stats().map(RelayStats::published), None);
 }
 
 #[tokio::test(start_paused = true)]
