@@ -1,18 +1,24 @@
 //! Each client by itself, through everything that the hub has: connect, send, receive, stream, errors, a new token, a cut
 //! socket, the end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use chat_tests::{Hub, Person, Server};
 use serde_json::{Value, json};
 
 use crate::process::{Client, Kind, Program, Protocol, Transport};
 use crate::proxy::Proxy;
 
+/// For names that are new.
+static VISITS: AtomicUsize = AtomicUsize::new(0);
+
 macro_rules! each {
     ($($name:ident: $kind:expr;)*) => {
         $(
             #[tokio::test]
             async fn $name() {
-                does_everything($kind).await;
+                let server = Server::start().await;
+                does_everything($kind, server.url()).await;
             }
         )*
 
@@ -21,13 +27,14 @@ macro_rules! each {
     };
 }
 
-const WS_JSON: (Transport, Protocol) = (Transport::WebSockets, Protocol::Json);
-const WS_MESSAGEPACK: (Transport, Protocol) = (Transport::WebSockets, Protocol::MessagePack);
-const SSE_JSON: (Transport, Protocol) = (Transport::ServerSentEvents, Protocol::Json);
-const LP_JSON: (Transport, Protocol) = (Transport::LongPolling, Protocol::Json);
+pub(crate) const WS_JSON: (Transport, Protocol) = (Transport::WebSockets, Protocol::Json);
+pub(crate) const WS_MESSAGEPACK: (Transport, Protocol) =
+    (Transport::WebSockets, Protocol::MessagePack);
+pub(crate) const SSE_JSON: (Transport, Protocol) = (Transport::ServerSentEvents, Protocol::Json);
+pub(crate) const LP_JSON: (Transport, Protocol) = (Transport::LongPolling, Protocol::Json);
 const LP_MESSAGEPACK: (Transport, Protocol) = (Transport::LongPolling, Protocol::MessagePack);
 
-const fn kind(program: Program, (transport, protocol): (Transport, Protocol)) -> Kind {
+pub(crate) const fn kind(program: Program, (transport, protocol): (Transport, Protocol)) -> Kind {
     Kind::new(program, transport, protocol)
 }
 
@@ -55,11 +62,12 @@ each! {
     pysignalr_in_messagepack: kind(Program::Pysignalr, WS_MESSAGEPACK);
 }
 
-async fn does_everything(kind: Kind) {
-    let server = Server::start().await;
-    let proxy = Proxy::start(server.url()).await;
-    let ann = server.person("ann").await;
-    let bob = server.person("bob").await;
+/// Leads a client through everything that there is at `url`, where others may have been before.
+pub(crate) async fn does_everything(kind: Kind, url: &str) {
+    let proxy = Proxy::start(url).await;
+    let visit = VISITS.fetch_add(1, Ordering::Relaxed);
+    let ann = Person::register(url, &format!("ann{visit}")).await;
+    let bob = Person::register(url, &format!("bob{visit}")).await;
     let room = ann.room_with("tea", &[&bob]).await;
     let cellar = bob.room_with("cellar", &[]).await;
     let mut hub = Hub::connect(&bob).await;

@@ -5,6 +5,7 @@
 mod cuts;
 mod each;
 mod everyone;
+mod gateway;
 mod page;
 mod process;
 mod proxy;

@@ -151,9 +151,18 @@ pub(crate) struct Client {
 impl Client {
     /// Starts a client for the server at `url`; it doesn't connect yet.
     pub(crate) fn start(kind: Kind, url: &str) -> Self {
-        let mut child = kind
-            .program
-            .command(url)
+        Self::run(kind, url, kind.program.command(url))
+    }
+
+    /// The same, in Node, with this certificate as one that may be trusted.
+    pub(crate) fn start_trusting(kind: Kind, url: &str, certificate: &Path) -> Self {
+        let mut command = kind.program.command(url);
+        command.env("NODE_EXTRA_CA_CERTS", certificate);
+        Self::run(kind, url, command)
+    }
+
+    fn run(kind: Kind, url: &str, mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -225,6 +234,14 @@ impl Client {
         assert_eq!(line["event"], name, "{line}");
         assert_eq!(line["arguments"].as_array().unwrap().len(), 1, "{line}");
         line["arguments"][0].clone()
+    }
+
+    /// Waits until it hears a message with this content.
+    pub(crate) async fn hears(&mut self, content: &str) {
+        self.next_that(|line| {
+            line["event"] == "MessageCreated" && line["arguments"][0]["content"] == content
+        })
+        .await;
     }
 
     /// Whether the client lost its connection, which it says by being in this state, or has it still, and hears what was

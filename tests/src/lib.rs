@@ -8,6 +8,7 @@ mod gateway;
 mod hub;
 mod ingress;
 mod local;
+pub mod nginx;
 mod people;
 mod proxy;
 mod receiver;
