@@ -186,3 +186,69 @@ async fn a_batch_given_up_is_waited_for_though_the_next_caller_gives_up_too() {
     let heads = store.heads(&[held]).await.expect("read");
     assert_eq!(heads[0].head.0, 2, "the batch given up is there by now");
 }
+
+/// What a send reads doesn't grow with what its sender has sent before.
+#[tokio::test]
+async fn a_repeated_send_is_looked_up_by_its_whole_key() {
+    const BEFORE: usize = 300;
+    const AFTER: usize = 20;
+    let database = Server::shared().database(Some(template().await)).await;
+    let at = Timestamp::from_millis(0);
+    let store = connect(&database).await;
+    let ada = store.identify("test", "ada", "ada", at).await;
+    let ada = ada.expect("the database answers").expect("a user");
+    let room = room(&store, ada).await;
+    for n in 0..BEFORE {
+        let sent = store.commit(&ctx(), &named(room, ada, n)).await;
+        assert!(sent.expect("committed")[0].is_ok());
+    }
+    store.close().await;
+    let before = entries_read(&database).await;
+
+    let store = connect(&database).await;
+    for n in BEFORE..BEFORE + AFTER {
+        let sent = store.commit(&ctx(), &named(room, ada, n)).await;
+        assert!(sent.expect("committed")[0].is_ok());
+    }
+    let repeated = store.commit(&ctx(), &named(room, ada, 0)).await;
+    assert!(repeated.expect("committed")[0].is_ok());
+    store.close().await;
+    let read = entries_read(&database).await - before;
+    assert_eq!(read, 1, "only the repeated one finds an entry");
+}
+
+fn named(room_id: RoomId, sender_id: UserId, n: usize) -> [Change; 1] {
+    let [mut change] = send(room_id, sender_id);
+    if let Change::SendMessage {
+        client_message_id, ..
+    } = &mut change
+    {
+        *client_message_id = Some(n.to_string());
+    }
+    [change]
+}
+
+/// Entries that the index of the senders' ids has given out to sessions that are over.
+async fn entries_read(database: &Database) -> i64 {
+    let mut connection = PgConnection::connect(&database.url())
+        .await
+        .expect("the server answers");
+    let others = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    while sqlx::query_scalar::<_, i64>(others)
+        .fetch_one(&mut connection)
+        .await
+        .expect("read")
+        > 0
+    {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let read = "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes
+                WHERE indexrelname ~ '^messages_[0-9]+_room_id_sender_id_client_message_id'";
+    let read: i64 = sqlx::query_scalar(read)
+        .fetch_one(&mut connection)
+        .await
+        .expect("read");
+    connection.close().await.expect("closed");
+    read
+}

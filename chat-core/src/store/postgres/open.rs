@@ -22,7 +22,7 @@ const MIGRATION_LOCK_TIMEOUT: &str = "SET lock_timeout = '30s'";
 
 /// The schema, step by step: version, name, SQL. A step must leave what the version before it uses as it is: that one goes
 /// on serving meanwhile.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (
         1,
         "schema",
@@ -52,6 +52,11 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         6,
         "webhooks",
         include_str!("../../../migrations/postgres/0006_webhooks.sql"),
+    ),
+    (
+        7,
+        "sends_by_index",
+        include_str!("../../../migrations/postgres/0007_sends_by_index.sql"),
     ),
 ];
 
