@@ -86,7 +86,14 @@ impl Cluster {
     /// # Panics
     /// One doesn't get ready.
     pub async fn start(database: &Database, bus: Bus<'_>) -> Self {
-        let ingress = Ingress::open().await;
+        Self::start_behind(Ingress::open().await, database, bus).await
+    }
+
+    /// The same behind this ingress.
+    ///
+    /// # Panics
+    /// One doesn't get ready.
+    pub async fn start_behind(ingress: Ingress, database: &Database, bus: Bus<'_>) -> Self {
         let auth = signing_node(database, bus).start().await;
         ingress.lead_auth_to(&[&auth]);
         let node = |roles| node(roles, database, bus, ingress.url()).start();

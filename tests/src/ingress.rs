@@ -1,5 +1,6 @@
 //! What stands in front of a cluster: one address, requests led to the role that serves them, in turn to each of its nodes.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +47,8 @@ impl Roles {
     }
 }
 
-/// A plain round-robin proxy over HTTP/1.1. It knows nothing of connections' ids, and takes one request a connection.
+/// A plain round-robin proxy over HTTP/1.1, which takes one request a connection. It knows nothing of connections' ids, unless it is
+/// to [pin](Self::open_pinning) by them.
 #[derive(Debug)]
 pub struct Ingress {
     url: String,
@@ -60,13 +62,26 @@ impl Ingress {
     /// # Panics
     /// No port can be had.
     pub async fn open() -> Self {
+        Self::with(false).await
+    }
+
+    /// As [`open`](Self::open), but all requests with one `id` are led to one node, as a gateway does that hashes it: what Server-Sent
+    /// Events, long polling and stateful reconnect need of a proxy.
+    ///
+    /// # Panics
+    /// No port can be had.
+    pub async fn open_pinning() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(pins: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let roles = Arc::new(Roles::default());
         Self {
             url: format!("http://{address}"),
             roles: Arc::clone(&roles),
-            task: tokio::spawn(accept(listener, roles)),
+            task: tokio::spawn(accept(listener, roles, pins)),
         }
     }
 
@@ -110,24 +125,38 @@ impl Nodes {
             .unwrap_or_else(PoisonError::into_inner) = addresses.collect();
     }
 
-    fn next(&self) -> Option<String> {
+    /// The next in turn, or the one of this id.
+    fn next(&self, id: Option<&str>) -> Option<String> {
         let addresses = self
             .addresses
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let turn = id.map_or_else(|| self.next.fetch_add(1, Ordering::Relaxed), hash);
         let place = turn.checked_rem(addresses.len())?;
         addresses.get(place).cloned()
     }
 }
 
-async fn accept(listener: TcpListener, roles: Arc<Roles>) {
+#[allow(clippy::cast_possible_truncation, reason = "any part of a hash is one")]
+fn hash(id: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish() as usize
+}
+
+/// The `id` in a request's query.
+fn id(target: &str) -> Option<&str> {
+    let (_, query) = target.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("id="))
+}
+
+async fn accept(listener: TcpListener, roles: Arc<Roles>, pins: bool) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             Ok((client, _)) = listener.accept() => {
-                connections.spawn(pass_on(client, Arc::clone(&roles)));
+                connections.spawn(pass_on(client, Arc::clone(&roles), pins));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -135,7 +164,7 @@ async fn accept(listener: TcpListener, roles: Arc<Roles>) {
 }
 
 /// Reads one request's head, and passes it and all that follows on to a node.
-async fn pass_on(mut client: TcpStream, roles: Arc<Roles>) -> io::Result<()> {
+async fn pass_on(mut client: TcpStream, roles: Arc<Roles>, pins: bool) -> io::Result<()> {
     let mut read = Vec::new();
     let end = loop {
         if let Some(end) = read.windows(END.len()).position(|bytes| bytes == END) {
@@ -146,8 +175,9 @@ async fn pass_on(mut client: TcpStream, roles: Arc<Roles>) -> io::Result<()> {
         }
     };
     let head = String::from_utf8_lossy(&read[..end]).into_owned();
-    let path = head.split(' ').nth(1).unwrap_or_default();
-    let Some(node) = roles.of(path).next() else {
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let pinned = if pins { id(target) } else { None };
+    let Some(node) = roles.of(target).next(pinned) else {
         return client.write_all(NOBODY).await;
     };
     let mut server = TcpStream::connect(node).await?;
