@@ -9,8 +9,10 @@ use chat_core::auth::{Keys, SigningKey, TokenNames};
 use chat_core::model::limits::Limits;
 use chat_core::model::{Clock as _, RoomId, SessionId, SystemClock, Timestamp, UserId};
 use chat_core::random::SystemRandom;
+use chat_core::store::postgres::Postgres;
 use chat_core::store::sqlite::Sqlite;
 use chat_core::store::{Change, CommitContext, Outcome, Store};
+use chat_test_postgres::Database;
 use tempfile::TempDir;
 
 use super::process::Process;
@@ -20,21 +22,45 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A database that is being filled, and the key that its server will sign with.
 pub(crate) struct Seed {
     directory: TempDir,
-    store: Sqlite,
+    store: Filling,
     keys: Keys,
     at: Timestamp,
 }
 
+/// Which database.
+enum Filling {
+    Sqlite(Sqlite),
+    Postgres(Postgres, Database),
+}
+
+impl Filling {
+    fn store(&self) -> &dyn Store {
+        match self {
+            Self::Sqlite(store) => store,
+            Self::Postgres(store, _) => store,
+        }
+    }
+}
+
 impl Seed {
+    /// On SQLite.
     pub(crate) async fn new() -> Self {
         let directory = super::directory();
-        let keys = keys(&directory.path().join("key.pem"));
-        let store = Sqlite::open(directory.path().join("chat.db"))
-            .await
-            .expect("a database");
+        let store = Sqlite::open(directory.path().join("chat.db")).await;
+        Self::on(Filling::Sqlite(store.expect("a database")), directory)
+    }
+
+    /// On an empty database of PostgreSQL's.
+    pub(crate) async fn on_postgres(database: Database) -> Self {
+        let store = Postgres::connect(&database.url()).await.expect("a server");
+        store.migrate().await.expect("a schema");
+        Self::on(Filling::Postgres(store, database), super::directory())
+    }
+
+    fn on(store: Filling, directory: TempDir) -> Self {
         Self {
             at: SystemClock.now(),
-            keys,
+            keys: keys(&directory.path().join("key.pem")),
             directory,
             store,
         }
@@ -45,12 +71,12 @@ impl Seed {
     }
 
     pub(crate) async fn users(&self, count: usize) -> Vec<UserId> {
-        users(&self.store, self.at, count).await
+        users(self.store.store(), self.at, count).await
     }
 
     /// A room with these members, the first of them its admin.
     pub(crate) async fn room(&self, members: &[UserId]) -> RoomId {
-        room(&self.store, self.at, members).await
+        room(self.store.store(), self.at, members).await
     }
 
     /// An access token of a user's.
@@ -60,12 +86,21 @@ impl Seed {
 
     /// Starts the server on what was made, without limits of rates.
     pub(crate) async fn serve(self, one_core: bool) -> Served {
-        self.store.close().await.expect("closed");
         let path = |name: &str| self.directory.path().join(name).display().to_string();
+        let (url, database) = match self.store {
+            Filling::Sqlite(store) => {
+                store.close().await.expect("closed");
+                (format!("sqlite:{}", path("chat.db")), None)
+            }
+            Filling::Postgres(store, database) => {
+                store.close().await;
+                (database.url(), Some(database))
+            }
+        };
         let process = Process::serve(
             &[
                 ("CHAT_LISTEN", "127.0.0.1:0".to_owned()),
-                ("CHAT_DATABASE_URL", format!("sqlite:{}", path("chat.db"))),
+                ("CHAT_DATABASE_URL", url),
                 ("CHAT_SIGNING_KEY", path("key.pem")),
                 ("CHAT_RATE_LIMITS", "off".to_owned()),
                 ("CHAT_LOG", "error".to_owned()),
@@ -75,6 +110,7 @@ impl Seed {
         );
         Served {
             process,
+            _database: database,
             _directory: self.directory,
         }
     }
@@ -154,5 +190,6 @@ async fn commit(store: &dyn Store, at: Timestamp, changes: &[Change]) -> Vec<Out
 /// The chat server on a seeded database, which goes with it.
 pub(crate) struct Served {
     pub(crate) process: Process,
+    _database: Option<Database>,
     _directory: TempDir,
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
@@ -167,6 +168,28 @@ impl Server {
         self.bin.join(name)
     }
 
+    /// The processor time of all its processes so far, those that ended included.
+    ///
+    /// # Panics
+    /// It doesn't run, or this isn't Linux.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid"));
+        let pid = pid.expect("the server runs");
+        let postmaster = pid.lines().next().expect("a process id").to_owned();
+        let ended = times(&postmaster).expect("the server runs").of_children;
+        let running = std::fs::read_dir("/proc").expect("Linux").flatten();
+        let running: Duration = running
+            .filter_map(|entry| {
+                let pid = entry.file_name().into_string().ok()?;
+                let times = times(&pid)?;
+                let its = pid == postmaster || times.parent == postmaster;
+                its.then(|| precise(&pid)).flatten()
+            })
+            .sum();
+        ended + running
+    }
+
     /// The URL of a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
@@ -238,6 +261,33 @@ impl Drop for Database {
         // What is left goes with the server.
         let _ = dropping.join();
     }
+}
+
+/// What the kernel counts for a process.
+struct Times {
+    parent: String,
+    /// Of those that ended and were waited for, in ticks: coarse, but they are few.
+    of_children: Duration,
+}
+
+/// `/proc/PID/stat`, see proc(5). Nothing, if the process is gone.
+fn times(pid: &str) -> Option<Times> {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything; the fields after it begin with the third.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
+    Some(Times {
+        parent: (*fields.get(1)?).to_owned(),
+        of_children: TICK * (ticks(16)? + ticks(17)?),
+    })
+}
+
+/// The time of a process of one thread, to the nanosecond.
+fn precise(pid: &str) -> Option<Duration> {
+    let spent = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let nanoseconds = spent.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 /// The folder of the server's programs: that of the `initdb` on the path, else Debian's newest.
