@@ -46,7 +46,7 @@ async fn and_on_postgresql() {
     five_users(migrated(&database).await.url()).await;
 }
 
-async fn five_users(url: &str) {
+pub(crate) async fn five_users(url: &str) {
     let mut people = Vec::new();
     for name in ["ann", "bob", "carl", "dora", "eve"] {
         people.push(log_in(url, name).await);

@@ -8,6 +8,7 @@ mod cluster;
 mod durability;
 mod hub;
 mod kill;
+mod migrations;
 mod outbox;
 mod postgres;
 mod promises;

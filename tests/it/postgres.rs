@@ -14,7 +14,7 @@ pub(crate) async fn migrated(database: &chat_test_postgres::Database) -> Server 
     builder.start().await
 }
 
-fn migrate(builder: &ServerBuilder) {
+pub(crate) fn migrate(builder: &ServerBuilder) {
     let migrated = builder.run(&["migrate"]);
     assert!(migrated.status.success(), "{}", migrated.log);
     assert!(!migrated.log.contains("postgres://"), "{}", migrated.log);

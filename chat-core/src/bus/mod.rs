@@ -37,6 +37,9 @@ pub enum BusError {
     /// It can't be reached, or didn't acknowledge.
     #[error("the event bus is not available")]
     Unavailable(#[source] crate::store::BoxError),
+    /// It is there, and can't be used as it is: what is wrong, in words for whoever runs it. It won't pass by itself.
+    #[error("the event bus can't be used: {0}")]
+    Unusable(String),
 }
 
 /// How the bus is, as far as this node knows.

@@ -178,7 +178,9 @@ impl Error {
 
 impl From<StoreError> for Error {
     fn from(e: StoreError) -> Self {
-        if e.is_retryable() {
+        if let StoreError::OldSchema { .. } = e {
+            Self::unavailable(e.to_string())
+        } else if e.is_retryable() {
             Self {
                 source: Some(Box::new(e)),
                 ..Self::unavailable("the database can't be used now: try again")

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use self::accounts::AccountService;
 pub use self::builder::{ChatBuilder, StartError};
@@ -45,7 +46,7 @@ use crate::fanout::{Connection, End, Fanout, FanoutStats};
 use crate::model::{Clock, Timestamp, UserId};
 use crate::protocol::hub::ClosingReason;
 use crate::random::Random;
-use crate::store::{Change, EndedSession, Outcome, Store};
+use crate::store::{Change, EndedSession, Outcome, Store, StoreError};
 
 /// Users whose `(issuer, subject)` is remembered; beyond it the store is asked again.
 const IDENTITIES: usize = 100_000;
@@ -53,6 +54,8 @@ const IDENTITIES: usize = 100_000;
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long the last connections may take to close after a drain's own time.
 const DRAIN_LAST: Duration = Duration::from_secs(5);
+/// How long whoever asks why the chat isn't ready waits to hear of an old schema: less than a probe does.
+const SCHEMA_LOOK: Duration = Duration::from_millis(500);
 
 /// A running chat: rooms, messages and connections over one store. Cheap to clone; the last clone's end stops it.
 ///
@@ -295,6 +298,12 @@ impl Chat {
             return Err(Error::unavailable("the server is draining"));
         }
         if !self.0.ended.is_current() {
+            // It may be that they can't be read because of the schema, which then is the better answer.
+            if let Ok(Err(error @ StoreError::OldSchema { .. })) =
+                timeout(SCHEMA_LOOK, self.store().ping()).await
+            {
+                return Err(error.into());
+            }
             return Err(Error::unavailable(
                 "the ended sessions could not be read for 5 s",
             ));
@@ -304,9 +313,13 @@ impl Chat {
                 "the keys that access tokens are verified with aren't known yet",
             ));
         }
-        let subscribed = self.0.subscribed.as_ref().map(|state| *state.borrow());
-        if subscribed.is_some_and(|state| state != Subscribed::Yes) {
-            return Err(Error::unavailable("the event bus was not reached yet"));
+        let subscribed = self.0.subscribed.as_ref().map(|s| s.borrow().clone());
+        match subscribed {
+            None | Some(Subscribed::Yes) => {}
+            Some(Subscribed::Failed(reason)) => return Err(Error::unavailable(&*reason)),
+            Some(Subscribed::Trying) => {
+                return Err(Error::unavailable("the event bus was not reached yet"));
+            }
         }
         Ok(self.store().ping().await?)
     }

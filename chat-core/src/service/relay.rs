@@ -32,12 +32,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// How far a node's subscription to the bus is. One that is lost later is begun anew, and what was missed meanwhile is filled
 /// from the database: the node goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subscribed {
     /// The first attempt is under way.
     Trying,
-    /// The bus could not be reached so far.
-    Failed,
+    /// The bus could not be reached so far: why, in words for whoever runs it.
+    Failed(Arc<str>),
     /// It was subscribed to.
     Yes,
 }
@@ -194,7 +194,7 @@ impl Relay {
 
     /// Begins to read what other nodes publish; until then nothing of the bus is used.
     async fn begin(&self) -> Result<Box<dyn Subscription>, BusError> {
-        let before = *self.subscribed.borrow();
+        let before = self.subscribed.borrow().clone();
         if before != Subscribed::Yes {
             self.bus.reach().await?;
         }
@@ -229,11 +229,11 @@ impl Relay {
                 }
                 Err(e) => {
                     self.subscribed.send_if_modified(|state| {
-                        let first = *state == Subscribed::Trying;
-                        if first {
-                            *state = Subscribed::Failed;
+                        let never = *state != Subscribed::Yes;
+                        if never {
+                            *state = Subscribed::Failed(reason(&e).into());
                         }
-                        first
+                        never
                     });
                     tracing::warn!(
                         error = &e as &dyn std::error::Error,
@@ -303,6 +303,14 @@ impl Relay {
                 "the other nodes can't be hurried"
             );
         }
+    }
+}
+
+/// What a node says of a bus that it never reached. What lies behind an error is for the log.
+fn reason(error: &BusError) -> String {
+    match error {
+        BusError::Unavailable(_) => "the event bus was not reached yet".to_owned(),
+        BusError::Unusable(_) => error.to_string(),
     }
 }
 

@@ -51,6 +51,16 @@ pub enum StoreError {
     /// It answered something that this version does not understand, or broke a rule of its own schema.
     #[error("the database failed")]
     Failed(#[source] BoxError),
+    /// Its schema is older than this version needs. Worth trying again: someone is to migrate it.
+    #[error(
+        "the database's schema has version {found}, and this program needs {needed}: run `chat-server migrate`"
+    )]
+    OldSchema {
+        /// The version it has; 0 where there is nothing yet.
+        found: i64,
+        /// The version that is needed.
+        needed: i64,
+    },
 }
 
 /// The error of a backend, behind [`StoreError`].
@@ -60,7 +70,10 @@ impl StoreError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Uncertain(_))
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Uncertain(_) | Self::OldSchema { .. }
+        )
     }
 }
 

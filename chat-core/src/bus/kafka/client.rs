@@ -1,7 +1,8 @@
 //! librdkafka's clients: what they report, and how they go.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -9,9 +10,13 @@ use rdkafka::consumer::{ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
 use rdkafka::statistics::Statistics;
+use tokio::time::Instant;
 
 use super::settings::{KafkaSettings, SettingsError};
-use crate::bus::Health;
+use crate::bus::{BusError, Health};
+
+/// How often a refusal is said that goes on: while some connections stand, others may be refused each second.
+const REFUSED_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// A [`Health`] that all clients of a bus set, and how many errors they reported.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +26,15 @@ pub(super) struct SharedHealth(Arc<Reported>);
 struct Reported {
     health: AtomicU8,
     errors: AtomicU64,
+    refusal: Mutex<Refusal>,
+}
+
+/// What brokers have against this node. To a call it looks as if nobody answered: only librdkafka's error callback tells.
+#[derive(Debug, Default)]
+struct Refusal {
+    /// Since nothing has worked.
+    now: Option<&'static str>,
+    said: Option<Instant>,
 }
 
 const UNKNOWN: u8 = 0;
@@ -41,6 +55,7 @@ impl SharedHealth {
     }
 
     pub(super) fn is_up(&self) {
+        self.refusal().now = None;
         if self.0.health.swap(UP, Ordering::Relaxed) == DOWN {
             tracing::info!("Kafka answers again");
         }
@@ -49,6 +64,29 @@ impl SharedHealth {
     fn is_down(&self, reason: &str) {
         if self.0.health.swap(DOWN, Ordering::Relaxed) != DOWN {
             tracing::warn!(reason, "Kafka can't be reached: events wait in the outbox");
+        }
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Refusal> {
+        let refusal = self.0.refusal.lock();
+        refusal.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuses(&self, what: &'static str, reason: &str) {
+        let mut refusal = self.refusal();
+        refusal.now = Some(what);
+        let is_due = |said: Instant| said.elapsed() >= REFUSED_SAID_EVERY;
+        if refusal.said.is_none_or(is_due) {
+            refusal.said = Some(Instant::now());
+            tracing::warn!(reason, "{what}");
+        }
+    }
+
+    /// The error of a call that wasn't answered, with what was heard beside it.
+    pub(super) fn explain(&self, error: BusError) -> BusError {
+        match (error, self.refusal().now) {
+            (BusError::Unavailable(_), Some(what)) => BusError::Unusable(what.to_owned()),
+            (error, _) => error,
         }
     }
 }
@@ -107,11 +145,22 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.health.0.errors.fetch_add(1, Ordering::Relaxed);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.health.is_down(reason);
-        } else {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.health.is_down(reason),
+            Some(RDKafkaErrorCode::Authentication) => {
+                self.health.refuses(
+                    "Kafka refuses the user or the password of this node",
+                    reason,
+                );
+            }
+            Some(RDKafkaErrorCode::SSL) => {
+                self.health.refuses(
+                    "no TLS with Kafka: its certificate isn't trusted here, or it speaks without TLS",
+                    reason,
+                );
+            }
             // It goes on by itself: one broker's connection, most often.
-            tracing::debug!(%error, reason, "librdkafka");
+            _ => tracing::debug!(%error, reason, "librdkafka"),
         }
     }
 }

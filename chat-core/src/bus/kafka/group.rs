@@ -6,7 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -65,7 +65,13 @@ fn take(read: Result<BorrowedMessage<'_>, KafkaError>) -> Result<Option<Taken>, 
             let place = (record.topic().to_owned(), record.partition());
             Ok(Some((event, place, record.offset())))
         }
-        Err(error) if ends(&error) => Err(unavailable(error)),
+        Err(error)
+            if ends(&error)
+                || error.rdkafka_error_code()
+                    == Some(RDKafkaErrorCode::GroupAuthorizationFailed) =>
+        {
+            Err(unavailable(error))
+        }
         Err(error) => {
             tracing::debug!(%error, "librdkafka goes on by itself");
             Ok(None)

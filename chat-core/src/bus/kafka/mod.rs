@@ -52,6 +52,16 @@ fn unavailable(error: impl Into<crate::store::BoxError>) -> BusError {
     BusError::Unavailable(error.into())
 }
 
+/// The error of something that was done with a topic.
+fn of_topic(topic: &str, error: KafkaError) -> BusError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => BusError::Unusable(format!(
+            "the topic {topic} isn't there, or this node's user has no rights on it"
+        )),
+        _ => unavailable(error),
+    }
+}
+
 impl KafkaBus {
     /// A bus by these settings. Brokers that aren't there are no error: they are tried until they are.
     ///
@@ -125,8 +135,10 @@ impl KafkaBus {
 #[async_trait]
 impl EventBus for KafkaBus {
     async fn reach(&self) -> Result<(), BusError> {
-        topics::make_or_check(&self.0.settings, &self.0.health).await?;
-        self.0.health.is_up();
+        let health = &self.0.health;
+        let made = topics::make_or_check(&self.0.settings, health).await;
+        made.map_err(|error| health.explain(error))?;
+        health.is_up();
         Ok(())
     }
 
@@ -148,8 +160,9 @@ impl EventBus for KafkaBus {
         &self,
         interest: Option<Arc<dyn Interest>>,
     ) -> Result<Box<dyn Subscription>, BusError> {
-        let reader = reader::begin(&self.0.settings, &self.0.health, interest).await?;
-        Ok(Box::new(reader))
+        let health = &self.0.health;
+        let reader = reader::begin(&self.0.settings, health, interest).await;
+        Ok(Box::new(reader.map_err(|error| health.explain(error))?))
     }
 
     fn health(&self) -> Health {

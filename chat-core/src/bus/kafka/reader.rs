@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::client::{self, Apart, Context, SharedHealth};
 use super::settings::KafkaSettings;
 use super::topics::{ANSWER, blocking, partitions};
-use super::unavailable;
+use super::{of_topic, unavailable};
 use crate::bus::{Batch, BusError, Hint, Interest, News, Subscription};
 use crate::model::{Event, RoomId};
 
@@ -65,7 +65,7 @@ pub(super) async fn begin(
     topics.extend(interest.is_some().then(|| topic.clone()));
     let count = {
         let (consumer, topics) = (Arc::clone(&consumer), topics.clone());
-        blocking(move || assign_ends(consumer.get(), &topics)).await?
+        blocking(move || Ok(assign_ends(consumer.get(), &topics))).await??
     };
     health.is_up();
     let watched = topics.pop().unwrap_or(topic);
@@ -79,22 +79,24 @@ pub(super) async fn begin(
 }
 
 /// Has all partitions read from where they end; answers how many there are of the last topic.
-fn assign_ends(consumer: &StreamConsumer<Context>, topics: &[String]) -> Result<usize, KafkaError> {
+fn assign_ends(consumer: &StreamConsumer<Context>, topics: &[String]) -> Result<usize, BusError> {
     let mut ends = TopicPartitionList::new();
     let mut count = 0;
     for topic in topics {
-        count = partitions(consumer, topic)?;
+        count = partitions(consumer, topic).map_err(|e| of_topic(topic, e))?;
         if count == 0 {
-            return Err(KafkaError::MetadataFetch(
+            return Err(unavailable(KafkaError::MetadataFetch(
                 RDKafkaErrorCode::LeaderNotAvailable,
-            ));
+            )));
         }
         for partition in (0..).take(count) {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
-            ends.add_partition_offset(topic, partition, Offset::Offset(end))?;
+            let marks = consumer.fetch_watermarks(topic, partition, ANSWER);
+            let (_, end) = marks.map_err(|e| of_topic(topic, e))?;
+            let added = ends.add_partition_offset(topic, partition, Offset::Offset(end));
+            added.map_err(unavailable)?;
         }
     }
-    consumer.assign(&ends)?;
+    consumer.assign(&ends).map_err(unavailable)?;
     Ok(count)
 }
 

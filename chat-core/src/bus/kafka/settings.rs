@@ -87,6 +87,9 @@ impl KafkaSettings {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("topic.metadata.refresh.fast.interval.ms", "100")
+            // A broker that says nothing at all is given up before the time is over in which what is published must be
+            // acknowledged: a cut network may close no connection.
+            .set("socket.timeout.ms", "10000")
             // So that a broker that is back is seen while there is nothing to send or to read.
             .set("statistics.interval.ms", "1000");
         let given = [

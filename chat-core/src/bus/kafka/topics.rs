@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::client::{self, Apart, Context, SharedHealth};
 use super::settings::KafkaSettings;
-use super::unavailable;
+use super::{of_topic, unavailable};
 use crate::bus::BusError;
 
 /// How long brokers may take to answer.
@@ -43,8 +43,8 @@ pub(super) async fn make_or_check(
     let mut missing = Vec::new();
     for topic in topics {
         let (found, looker) = (topic.0.clone(), std::sync::Arc::clone(&looker));
-        let partitions = blocking(move || partitions(looker.get(), &found)).await?;
-        if partitions == 0 {
+        let partitions = blocking(move || Ok(partitions(looker.get(), &found))).await?;
+        if partitions.map_err(|e| of_topic(&topic.0, e))? == 0 {
             missing.push(topic);
         }
     }
@@ -120,7 +120,7 @@ async fn make(
             // Another node was faster.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
-                return Err(unavailable(format!(
+                return Err(BusError::Unusable(format!(
                     "the topic {topic} isn't there and can't be made: {code}"
                 )));
             }
@@ -141,7 +141,7 @@ async fn check_policy(admin: &AdminClient<Context>, topic: &str) -> Result<(), B
             .get("cleanup.policy")
             .and_then(|e| e.value.as_deref());
         if policy.is_some_and(|policy| policy.contains("compact")) {
-            return Err(unavailable(format!(
+            return Err(BusError::Unusable(format!(
                 "the topic {topic} is compacted, and would lose events: its cleanup.policy must be delete"
             )));
         }

@@ -20,10 +20,6 @@ pub(super) enum Fault {
     Crowded,
     #[error("the database did not answer in time")]
     Late,
-    #[error(
-        "the schema has version {found}, and this program needs {needed}: run `chat-server migrate`"
-    )]
-    OldSchema { found: i64, needed: i64 },
     #[error("the store is closed")]
     Closed,
 }
@@ -87,7 +83,7 @@ impl Fault {
         let transient = match (&self, self.code()) {
             (_, Some(code)) => is_one_of(&code, &TRANSIENT),
             (Self::Sql(error), None) => is_lost(error),
-            (Self::Crowded | Self::Late | Self::OldSchema { .. } | Self::Closed, None) => true,
+            (Self::Crowded | Self::Late | Self::Closed, None) => true,
             (Self::Parameter(_) | Self::Json(_) | Self::Short, None) => false,
         };
         if transient {

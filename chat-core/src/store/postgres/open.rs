@@ -185,13 +185,22 @@ async fn run_migrations(connection: &mut PgConnection) -> Result<(), Migrating> 
 pub(super) async fn check_schema(database: &Database) -> Result<(), StoreError> {
     let applied =
         Statement::new("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success");
-    let (found,): (i64,) = database.one(applied).await?;
+    let found = match database.one::<(i64,)>(applied).await {
+        Ok((found,)) => found,
+        Err(error) => {
+            // An empty database doesn't say what it has.
+            let empty = Statement::new("SELECT to_regclass('_sqlx_migrations') IS NULL");
+            match database.one(empty).await {
+                Ok((true,)) => 0,
+                _ => return Err(error),
+            }
+        }
+    };
     if found < NEEDED {
-        return Err(Fault::OldSchema {
+        return Err(StoreError::OldSchema {
             found,
             needed: NEEDED,
-        }
-        .unchanged());
+        });
     }
     Ok(())
 }
