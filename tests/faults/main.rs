@@ -6,19 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chat_client::model::{RoomId, Seq};
 use chat_test_kafka::Kafka;
-use chat_test_postgres::Server as PostgreSql;
+use chat_test_postgres::{Database, Server as PostgreSql};
 use chat_tests::cluster::{self, Bus};
-use chat_tests::{Cluster, Crowd, Receiver, Server, Size};
+use chat_tests::{Cluster, Crowd, Cut, Hub, Network, Receiver, Server, Size};
 use http::StatusCode;
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// 125 messages a second, by 100 clients in 25 rooms.
 const LOAD: Size = Size {
@@ -32,6 +33,16 @@ const LEAST_A_SECOND: f64 = 100.0;
 const WATCHED: usize = 2;
 /// How long the last webhooks may take, which may have failed at first.
 const LAST_WEBHOOKS: Duration = Duration::from_secs(120);
+/// How long a node is cut off: longer than it takes to find out that nobody answers.
+const CUT_OFF_FOR: Duration = Duration::from_secs(15);
+/// How long what the bus doesn't bring takes through the database, whose heads are read every 5 s.
+const BY_HEADS: Duration = Duration::from_secs(8);
+/// How long it takes over the bus, which is then surely not the database.
+const BY_BUS: Duration = Duration::from_secs(1);
+/// How long until a network that works again is used again.
+const HEALED_WITHIN: Duration = Duration::from_secs(40);
+/// Rows of the outbox that no node in touch with Kafka leaves lying.
+const BACKLOG: i64 = 100;
 
 /// Has a receiver told of the events of some rooms; it fails every other event at first.
 async fn watch(cluster: &Cluster, crowd: &Crowd) -> Receiver {
@@ -108,9 +119,26 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
     let rounds = std::env::var("FAULT_ROUNDS").map_or(1, |n| n.parse().expect("a number"));
     let postgres: &'static PostgreSql = Box::leak(Box::new(PostgreSql::start()));
     let database = postgres.database(None).await;
-    let kafka = blocking(|| Kafka::start(3)).await;
+    let (to_node, to_consumer) = (Network::open(3).await, Network::open(3).await);
+    let kafka = Kafka::builder(3)
+        .detour(to_node.ports())
+        .detour(to_consumer.ports());
+    let kafka = blocking(|| kafka.start()).await;
+    to_node.lead_to(kafka.detour(0));
+    to_consumer.lead_to(kafka.detour(1));
     let bus = Bus::Kafka(&kafka);
     let mut cluster = Cluster::start(&database, bus).await;
+    // These two come to Kafka by networks of their own.
+    for (server, network) in [
+        (&mut cluster.realtime[1], &to_node),
+        (&mut cluster.consumer, &to_consumer),
+    ] {
+        let brokers = network.addresses();
+        let brokers = [("CHAT_KAFKA_BROKERS", brokers.as_str())];
+        server.restart_with(&brokers).await;
+        cluster::ready(server).await;
+    }
+    lead(&cluster);
     // Two share the webhooks' work.
     let other = cluster::consuming_node(&database, bus).start().await;
     let mut crowd = Crowd::gather(cluster.ingress.url(), LOAD).await;
@@ -145,6 +173,14 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
         sleep(Duration::from_secs(15)).await;
         signal(&cluster.realtime[1], "-CONT");
         crowd.acknowledges(200).await;
+
+        // The network between one node and Kafka is cut, in either way, and then that of a consumer.
+        for how in [Cut::Closed, Cut::Silent] {
+            a_node_is_cut_off(&cluster, &to_node, how, &database).await;
+            crowd.acknowledges(200).await;
+            a_consumer_is_cut_off(&cluster, &to_consumer, how, &receiver).await;
+            crowd.acknowledges(200).await;
+        }
 
         // One broker dies for good, then the others are away for 20 s.
         if round == 0 {
@@ -190,6 +226,132 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
     );
     drop((cluster, other, database));
     postgres.stop();
+}
+
+/// Cuts the second realtime node off from Kafka, and heals it. Those who talk from node to node hear each message once and in
+/// order all the while, through the database; what the node couldn't publish waits, and goes out in the end.
+async fn a_node_is_cut_off(cluster: &Cluster, network: &Network, how: Cut, database: &Database) {
+    let options: PgConnectOptions = database.url().parse().unwrap();
+    let mut connection = options.connect().await.unwrap();
+    let mut outbox = async || -> i64 {
+        let rows = sqlx::query_scalar("SELECT count(*) FROM outbox");
+        rows.fetch_one(&mut connection).await.unwrap()
+    };
+    let mut talk = Talk::begin(cluster).await;
+    talk.until_quick(HEALED_WITHIN).await;
+
+    network.cut(how);
+    let end = Instant::now() + CUT_OFF_FOR;
+    while Instant::now() < end {
+        let took = talk.exchange().await;
+        assert!(took <= BY_HEADS, "{how:?}: heard after {took:?}");
+    }
+    let waiting = outbox().await;
+    assert!(waiting > BACKLOG, "{how:?}: {waiting} rows in the outbox");
+    is_up(&cluster.realtime[1], false).await;
+
+    network.mend();
+    talk.until_quick(HEALED_WITHIN).await;
+    let healed = timeout(HEALED_WITHIN, async {
+        while outbox().await > BACKLOG {
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert!(healed.await.is_ok(), "{how:?}: events stay in the outbox");
+    is_up(&cluster.realtime[1], true).await;
+}
+
+/// Cuts a consumer off from Kafka, and heals it. The other one takes its share over.
+async fn a_consumer_is_cut_off(
+    cluster: &Cluster,
+    network: &Network,
+    how: Cut,
+    receiver: &Receiver,
+) {
+    network.cut(how);
+    sleep(CUT_OFF_FOR).await;
+    is_up(&cluster.consumer, false).await;
+    let told = receiver.taken().len();
+    let more = timeout(BY_HEADS, async {
+        while receiver.taken().len() < told + 20 {
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert!(more.await.is_ok(), "{how:?}: webhooks wait");
+    network.mend();
+    is_up(&cluster.consumer, true).await;
+}
+
+/// Waits until a node knows that the bus is there, or that it isn't.
+async fn is_up(server: &Server, is_up: bool) {
+    let said = format!("chat_bus_up {}", u8::from(is_up));
+    let anyone = server.anyone();
+    let seen = timeout(HEALED_WITHIN, async {
+        while !anyone.get("/metrics").await.text.lines().any(|l| l == said) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert!(seen.await.is_ok(), "no {said}: {}", server.log());
+}
+
+/// Two who talk in a room, each connected to another node.
+struct Talk {
+    room: i64,
+    here: Hub,
+    there: Hub,
+}
+
+impl Talk {
+    async fn begin(cluster: &Cluster) -> Self {
+        static TALKS: AtomicUsize = AtomicUsize::new(0);
+        let n = TALKS.fetch_add(1, Ordering::Relaxed);
+        let here = cluster.person(&format!("here{n}")).await;
+        let there = cluster.person(&format!("there{n}")).await;
+        let room = here.room_with("talk", &[&there]).await;
+        let mut talk = Self {
+            room,
+            here: Hub::connect(&here.at(cluster.realtime[0].url())).await,
+            there: Hub::connect(&there.at(cluster.realtime[1].url())).await,
+        };
+        // What came of the joins is no part of it.
+        for hub in [&mut talk.here, &mut talk.there] {
+            let id = hub.call("Ping", &json!({})).await.unwrap();
+            while hub.next().await.unwrap()["invocationId"] != id {}
+        }
+        talk
+    }
+
+    /// Some messages each way, of which the other hears each once and in order; how long it took at most to hear them.
+    async fn exchange(&mut self) -> Duration {
+        let Self { room, here, there } = self;
+        let there_heard = say(*room, here, there).await;
+        there_heard.max(say(*room, there, here).await)
+    }
+
+    /// Waits until messages come as fast as over the bus.
+    async fn until_quick(&mut self, within: Duration) {
+        let end = Instant::now() + within;
+        while self.exchange().await > BY_BUS {
+            assert!(Instant::now() < end, "messages don't come over the bus");
+        }
+    }
+}
+
+/// Says some things, and has them heard: these, and nothing else.
+async fn say(room: i64, from: &mut Hub, to: &mut Hub) -> Duration {
+    let mut said = Vec::new();
+    for n in 0..3 {
+        let send = json!({"roomId": room, "content": n.to_string()});
+        said.push(from.invoke("SendMessage", send).await.unwrap()["id"].clone());
+    }
+    let began = Instant::now();
+    let mut heard = Vec::new();
+    while heard.len() < said.len() {
+        heard.push(to.event("MessageCreated").await["id"].clone());
+    }
+    let took = began.elapsed();
+    assert_eq!(heard, said);
+    took
 }
 
 /// Leads the ingress to where the nodes are now.

@@ -7,17 +7,115 @@
 mod broker;
 mod properties;
 
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use self::broker::Broker;
+use self::properties::{Detour, Ports};
 
 /// Running brokers in KRaft mode, each a controller too.
 #[derive(Debug)]
 pub struct Kafka {
     folder: PathBuf,
+    libraries: PathBuf,
     brokers: Vec<Broker>,
+    /// Where the brokers listen for each detour.
+    detours: Vec<Vec<u16>>,
+    tls: Vec<u16>,
+}
+
+/// Brokers that are to be started.
+#[derive(Debug)]
+pub struct KafkaBuilder {
+    brokers: usize,
+    /// The ports that clients are told.
+    detours: Vec<Vec<u16>>,
+    identity: Option<String>,
+}
+
+impl KafkaBuilder {
+    /// Gives each broker one more listener, whose clients are told to find it at these ports of the loopback interface, one a
+    /// broker: those of proxies that lead to [`detour`](Kafka::detour).
+    ///
+    /// # Panics
+    /// There is not one port for each broker.
+    #[must_use]
+    pub fn detour(mut self, ports: Vec<u16>) -> Self {
+        assert_eq!(ports.len(), self.brokers, "a port for each broker");
+        self.detours.push(ports);
+        self
+    }
+
+    /// Gives each broker one more listener, for TLS and SCRAM-SHA-512, and has all of them ask whether who comes that way is
+    /// allowed what it does. `identity` is a key and its certificate for 127.0.0.1, in PEM.
+    #[must_use]
+    pub fn over_tls(mut self, identity: impl Into<String>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// Starts them, and waits until they serve.
+    ///
+    /// # Panics
+    /// There is no Java or Maven, or a broker doesn't start: with what it said.
+    #[must_use]
+    pub fn start(self) -> Kafka {
+        let libraries = install();
+        let folder = tempfile::Builder::new()
+            .prefix("chat-kafka-")
+            .tempdir()
+            .expect("a temporary folder")
+            .keep(); // it goes with the last broker
+        let n = self.brokers;
+        let all = properties::free_ports((3 + self.detours.len()) * n);
+        let mut lists = all.chunks(n.max(1)).map(<[u16]>::to_vec);
+        let mut next = || lists.next().expect("there are as many");
+        let (plain, controllers, tls) = (next(), next(), next());
+        let detours: Vec<_> = self
+            .detours
+            .into_iter()
+            .map(|advertised| Detour {
+                listening: next(),
+                advertised,
+            })
+            .collect();
+        let tls = self.identity.map(|identity| {
+            let file = folder.join("identity.pem");
+            std::fs::write(&file, identity).expect("a file can be written");
+            (tls, file)
+        });
+        let ports = Ports {
+            plain,
+            controllers,
+            detours,
+            tls,
+        };
+        let brokers: Vec<_> = (0..n)
+            .map(|n| {
+                let folder = folder.join((n + 1).to_string());
+                properties::write(&folder, n, &ports);
+                Broker::new(folder, ports.plain[n], libraries.clone())
+            })
+            .collect();
+        let kafka = Kafka {
+            folder,
+            libraries,
+            brokers,
+            detours: ports.detours.into_iter().map(|d| d.listening).collect(),
+            tls: ports.tls.map(|(ports, _)| ports).unwrap_or_default(),
+        };
+        // None is ready before there are enough of them.
+        for broker in &kafka.brokers {
+            broker.launch();
+        }
+        for broker in &kafka.brokers {
+            broker.wait_until_ready();
+        }
+        kafka
+    }
 }
 
 impl Kafka {
@@ -37,30 +135,17 @@ impl Kafka {
     /// There is no Java or Maven, or a broker doesn't start: with what it said.
     #[must_use]
     pub fn start(brokers: usize) -> Self {
-        let libraries = install();
-        let folder = tempfile::Builder::new()
-            .prefix("chat-kafka-")
-            .tempdir()
-            .expect("a temporary folder")
-            .keep(); // it goes with the last broker
-        let ports = properties::free_ports(2 * brokers);
-        let (ports, controllers) = ports.split_at(brokers);
-        let brokers: Vec<_> = (0..brokers)
-            .map(|n| {
-                let folder = folder.join((n + 1).to_string());
-                properties::write(&folder, n, ports, controllers);
-                Broker::new(folder, ports[n], libraries.clone())
-            })
-            .collect();
-        let kafka = Self { folder, brokers };
-        // None is ready before there are enough of them.
-        for broker in &kafka.brokers {
-            broker.launch();
+        Self::builder(brokers).start()
+    }
+
+    /// So many brokers, to be configured.
+    #[must_use]
+    pub const fn builder(brokers: usize) -> KafkaBuilder {
+        KafkaBuilder {
+            brokers,
+            detours: Vec::new(),
+            identity: None,
         }
-        for broker in &kafka.brokers {
-            broker.wait_until_ready();
-        }
-        kafka
     }
 
     /// `host:port` of each broker, with commas between.
@@ -68,6 +153,56 @@ impl Kafka {
     pub fn bootstrap(&self) -> String {
         let brokers: Vec<_> = self.brokers.iter().map(Broker::address).collect();
         brokers.join(",")
+    }
+
+    /// Where the brokers listen for those who come by this detour, by their numbers.
+    ///
+    /// # Panics
+    /// There is no such detour.
+    #[must_use]
+    pub fn detour(&self, number: usize) -> Vec<SocketAddr> {
+        let address = |port: &u16| (Ipv4Addr::LOCALHOST, *port).into();
+        self.detours[number].iter().map(address).collect()
+    }
+
+    /// As [`bootstrap`](Self::bootstrap), of the listeners with TLS and SCRAM.
+    ///
+    /// # Panics
+    /// There are none.
+    #[must_use]
+    pub fn bootstrap_over_tls(&self) -> String {
+        assert!(!self.tls.is_empty(), "they were started without TLS");
+        let brokers: Vec<_> = self.tls.iter().map(|p| format!("127.0.0.1:{p}")).collect();
+        brokers.join(",")
+    }
+
+    /// Makes users, their rights and topics, as an operator would, by Kafka's own client. One a line:
+    ///
+    /// - `user NAME PASSWORD`
+    /// - `allow NAME TYPE literal|prefix RESOURCE OPERATION…`
+    /// - `topic NAME PARTITIONS KEY=VALUE…`
+    ///
+    /// # Panics
+    /// One can't be made: with what Kafka said.
+    pub fn administer(&self, lines: &[String]) {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/Administer.java");
+        let mut client = Command::new("java")
+            .args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .arg("-cp")
+            .arg(self.libraries.join("*"))
+            .args([program, &self.bootstrap()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("Java is there");
+        let mut input = client.stdin.take().expect("its input is piped");
+        // One that ends early says why.
+        let _ = input.write_all((lines.join("\n") + "\n").as_bytes());
+        drop(input);
+        let output = client.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "Kafka can't be set up: {said}");
     }
 
     /// How many brokers there are, running or not.

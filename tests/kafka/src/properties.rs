@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The name of the cluster: 16 bytes in URL-safe base64. Each test process has clusters of its own, on ports of their own.
 const CLUSTER: &str = "Y2hhdC10ZXN0cy1rYWZrYQ";
@@ -31,17 +31,72 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
         .collect()
 }
 
+/// Where the brokers of a cluster listen, each list by their numbers.
+pub(crate) struct Ports {
+    /// What everyone uses, the brokers among themselves too.
+    pub(crate) plain: Vec<u16>,
+    pub(crate) controllers: Vec<u16>,
+    pub(crate) detours: Vec<Detour>,
+    /// With the file of the brokers' key and certificate.
+    pub(crate) tls: Option<(Vec<u16>, PathBuf)>,
+}
+
+/// Listeners whose clients are told other ports.
+pub(crate) struct Detour {
+    pub(crate) listening: Vec<u16>,
+    pub(crate) advertised: Vec<u16>,
+}
+
 /// Makes the folder of the broker with this number, formatted: what Kafka's own tool would write, without a virtual machine.
-pub(crate) fn write(folder: &Path, number: usize, ports: &[u16], controllers: &[u16]) {
-    let (id, brokers) = (number + 1, ports.len());
-    let (port, controller) = (ports[number], controllers[number]);
+pub(crate) fn write(folder: &Path, number: usize, ports: &Ports) {
+    let (id, brokers) = (number + 1, ports.plain.len());
+    let port = ports.plain[number];
     let data = folder.join("data");
     fs::create_dir_all(&data).expect("a folder can be made");
-    let voters: Vec<_> = controllers
+    let voters: Vec<_> = ports
+        .controllers
         .iter()
         .enumerate()
         .map(|(n, port)| format!("{}@127.0.0.1:{port}", n + 1))
         .collect();
+    let mut listeners = vec![
+        format!("PLAINTEXT://127.0.0.1:{port}"),
+        format!("CONTROLLER://127.0.0.1:{}", ports.controllers[number]),
+    ];
+    let mut advertised = vec![format!("PLAINTEXT://127.0.0.1:{port}")];
+    let mut protocols = vec![
+        "PLAINTEXT:PLAINTEXT".to_owned(),
+        "CONTROLLER:PLAINTEXT".to_owned(),
+    ];
+    for (n, detour) in ports.detours.iter().enumerate() {
+        listeners.push(format!(
+            "DETOUR{n}://127.0.0.1:{}",
+            detour.listening[number]
+        ));
+        advertised.push(format!(
+            "DETOUR{n}://127.0.0.1:{}",
+            detour.advertised[number]
+        ));
+        protocols.push(format!("DETOUR{n}:PLAINTEXT"));
+    }
+    let mut security = String::new();
+    if let Some((tls, identity)) = &ports.tls {
+        listeners.push(format!("TLS://127.0.0.1:{}", tls[number]));
+        advertised.push(format!("TLS://127.0.0.1:{}", tls[number]));
+        protocols.push("TLS:SASL_SSL".to_owned());
+        // Who comes over the plain listener may do everything: the brokers themselves, and whoever sets them up.
+        security = format!(
+            "\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={identity}
+listener.name.tls.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.tls.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+",
+            identity = identity.display(),
+        );
+    }
     let replicas = brokers.min(3);
     let in_sync = replicas.div_ceil(2);
     let properties = format!(
@@ -49,8 +104,9 @@ pub(crate) fn write(folder: &Path, number: usize, ports: &[u16], controllers: &[
 process.roles=broker,controller
 node.id={id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners}
+advertised.listeners={advertised}
+listener.security.protocol.map={protocols}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
@@ -74,8 +130,11 @@ num.network.threads=2
 num.replica.fetchers=1
 num.recovery.threads.per.data.dir=1
 background.threads=2
-",
+{security}",
         voters = voters.join(","),
+        listeners = listeners.join(","),
+        advertised = advertised.join(","),
+        protocols = protocols.join(","),
         data = data.display(),
     );
     let meta = format!("version=1\ncluster.id={CLUSTER}\nnode.id={id}\n");
