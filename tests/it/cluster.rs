@@ -32,7 +32,7 @@ async fn two_nodes_are_one_over_postgresql() {
     no_stickiness_is_needed(&cluster).await;
 }
 
-async fn two_nodes_are_one(cluster: &Cluster) {
+pub(crate) async fn two_nodes_are_one(cluster: &Cluster) {
     let [here, there] = &cluster.realtime;
     let (ann, bob) = (cluster.person("ann").await, cluster.person("bob").await);
     let mut anns = Hub::connect(&ann.at(here.url())).await;

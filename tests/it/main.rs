@@ -7,6 +7,7 @@ mod bad_input;
 mod cluster;
 mod durability;
 mod hub;
+mod kafka_user;
 mod kill;
 mod migrations;
 mod outbox;

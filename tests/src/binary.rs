@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 pub fn chat_server() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     // With what the image has, so that it can be every node of a cluster.
-    PATH.get_or_init(|| build("chat-server", "chat-server", &["--features", "kafka"]))
+    let features = ["--features", "kafka-tls"];
+    PATH.get_or_init(|| build("chat-server", "chat-server", &features))
 }
 
 /// The terminal client `chat`, likewise.

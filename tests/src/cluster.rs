@@ -1,5 +1,6 @@
 //! The server as processes of a role each, over one database.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chat_test_kafka::Kafka;
@@ -15,6 +16,19 @@ pub enum Bus<'a> {
     Postgres,
     /// These brokers, which no other cluster uses.
     Kafka(&'a Kafka),
+    /// These brokers, over TLS and as a user.
+    KafkaAs(&'a Kafka, &'a KafkaUser),
+}
+
+/// Who comes to Kafka over TLS, with SCRAM.
+#[derive(Clone, Debug)]
+pub struct KafkaUser {
+    /// Their name.
+    pub name: String,
+    /// The file of their password.
+    pub password: PathBuf,
+    /// The file of the authority that vouches for the brokers.
+    pub ca: PathBuf,
 }
 
 /// Processes that serve a role each, behind one address.
@@ -65,6 +79,14 @@ fn on_bus(builder: ServerBuilder, bus: Bus<'_>) -> ServerBuilder {
         Bus::Kafka(kafka) => builder
             .set("CHAT_BUS", "kafka")
             .set("CHAT_KAFKA_BROKERS", kafka.bootstrap()),
+        Bus::KafkaAs(kafka, user) => builder
+            .set("CHAT_BUS", "kafka")
+            .set("CHAT_KAFKA_BROKERS", kafka.bootstrap_over_tls())
+            .set("CHAT_KAFKA_SECURITY_PROTOCOL", "sasl_ssl")
+            .set("CHAT_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+            .set("CHAT_KAFKA_USERNAME", &user.name)
+            .set("CHAT_KAFKA_PASSWORD_FILE", user.password.to_string_lossy())
+            .set("CHAT_KAFKA_CA", user.ca.to_string_lossy()),
     }
 }
 
