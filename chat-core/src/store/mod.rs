@@ -1,4 +1,4 @@
-//! What a database must do: the two storage traits, and what each of their methods promises.
+//! What a database must do: the storage traits, and what each of their methods promises.
 //!
 //! [`Store`] holds rooms, members, invites, messages, users and the outbox; every role needs it. [`Accounts`] holds logins
 //! and sessions; only a server that signs people in itself needs it, and an embedder with users of its own doesn't.
@@ -9,6 +9,8 @@
 //!
 //! Every backend passes one suite, `contract` (feature `testing`), and so can an embedder's own.
 
+mod accounts;
+mod change;
 #[cfg(feature = "testing")]
 pub mod contract;
 #[cfg(feature = "testing")]
@@ -26,13 +28,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::limits::{INVITE_EXPIRES_SECONDS, Limits};
+use crate::model::limits::INVITE_EXPIRES_SECONDS;
 use crate::model::{
-    Event, Invite, InviteId, Member, Message, MessageId, Role, Room, RoomId, Seq, Session,
-    SessionId, Timestamp, User, UserId,
+    Event, Invite, InviteId, Member, Message, MessageId, Room, RoomId, Seq, Timestamp, User, UserId,
 };
 use crate::protocol::rest::{Changes, Page};
 
+pub use self::accounts::{Accounts, Credentials, NewAccount, NewSession, Rotated, Rotation};
+pub use self::change::{Change, CommitContext, Committed, NodeId, Outcome, Refusal};
 pub use self::webhooks::{
     Attempt, AttemptOutcome, Backlog, Claim, ClaimId, Claimed, NewWebhook, OFFER_HOLD,
     WebhookOwner, WebhookSweep, Webhooks,
@@ -77,254 +80,8 @@ impl StoreError {
     }
 }
 
-/// Why a change was refused. Nothing of it was written; the other changes of its batch are not concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The caller isn't in the room, or what the change names isn't there. The caller can't tell which.
-    NotFound,
-    /// The caller is in the room, and its role doesn't allow it.
-    Forbidden,
-    /// A `clientMessageId` was first sent with another content.
-    ClientMessageIdReused,
-    /// The last admin can't step down while others are in the room.
-    LastAdmin,
-    /// The invite is used up, expired, revoked, or older than an admin's removal of the caller.
-    InviteGone,
-    /// The user is in as many rooms as allowed.
-    RoomsPerUser,
-    /// The room has as many members as allowed.
-    MembersPerRoom,
-    /// The room has as many open invites as allowed.
-    InvitesPerRoom,
-    /// The room has as many webhooks as allowed.
-    WebhooksPerRoom,
-    /// The webhook is disabled: nothing is delivered to it any more.
-    WebhookDisabled,
-}
-
 /// The SHA-256 of a secret: how tokens are kept.
 pub type TokenHash = [u8; 32];
-
-/// What every batch is committed with.
-#[derive(Clone, Debug)]
-pub struct CommitContext {
-    /// The time of the batch: what its messages, joins and edits show.
-    pub at: Timestamp,
-    /// The counts to hold.
-    pub limits: Limits,
-    /// The node to write outbox rows for, one an event; `None`: no outbox (nothing outside the process wants events).
-    pub outbox: Option<NodeId>,
-}
-
-/// One node of a cluster, for as long as it runs: unique, random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub i64);
-
-/// One act that changes a room. Who asks is always checked in the transaction that writes.
-///
-/// What is checked first: that the caller is in the room ([`Refusal::NotFound`]), then that its role allows the act at all
-/// ([`Refusal::Forbidden`]), then that what the change names is there ([`Refusal::NotFound`]), then the rules of the act.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Change {
-    /// → [`Event::MessageCreated`], [`Outcome::Event`]. A `client_message_id` that this sender used in this room before,
-    /// in this batch too: no event, [`Outcome::Message`] with the message as it is now (a tombstone if deleted), or
-    /// [`Refusal::ClientMessageIdReused`] if its *first* content was another (a hash of the first content is kept). Leaving
-    /// and coming back changes nothing in that; what retention removed is forgotten, its `client_message_id` too.
-    SendMessage {
-        /// The room.
-        room_id: RoomId,
-        /// Who; must be a member.
-        sender_id: UserId,
-        /// The text.
-        content: String,
-        /// The sender's own id for it.
-        client_message_id: Option<String>,
-    },
-    /// → [`Event::MessageEdited`], [`Outcome::Event`]. By its author, else [`Refusal::Forbidden`]; a deleted message, or one
-    /// of another room, is [`Refusal::NotFound`] to everyone. The same content: no event, [`Outcome::Message`].
-    EditMessage {
-        /// The room.
-        room_id: RoomId,
-        /// The message.
-        message_id: MessageId,
-        /// Who asks.
-        by: UserId,
-        /// The new text.
-        content: String,
-    },
-    /// → [`Event::MessageDeleted`], [`Outcome::Event`]. By its author or an admin, else [`Refusal::Forbidden`]; a deleted
-    /// message is [`Refusal::NotFound`]. The content is gone from the database with the commit; what was erased may keep
-    /// the hash of its first content.
-    DeleteMessage {
-        /// The room.
-        room_id: RoomId,
-        /// The message.
-        message_id: MessageId,
-        /// Who asks.
-        by: UserId,
-    },
-    /// → [`Event::MemberJoined`] of the creator, an admin, at `seq` 1; [`Outcome::Room`] with role admin. A user who is
-    /// unknown or deleted: [`Refusal::NotFound`]; one in too many rooms: [`Refusal::RoomsPerUser`].
-    CreateRoom {
-        /// Who.
-        by: UserId,
-        /// The name, trimmed.
-        name: String,
-    },
-    /// → [`Event::RoomChanged`] (its room stands at the change's place), [`Outcome::Room`] (role admin). By an admin. The
-    /// same name: no event.
-    RenameRoom {
-        /// The room.
-        room_id: RoomId,
-        /// Who asks.
-        by: UserId,
-        /// The name, trimmed.
-        name: String,
-    },
-    /// → [`Event::RoomDeleted`], [`Outcome::Done`]. By an admin. From then on nobody is in it and nothing in it is found;
-    /// its messages, its invites and the room itself go in [`Store::sweep`]. Who was in it stays known to [`Store::user`].
-    DeleteRoom {
-        /// The room.
-        room_id: RoomId,
-        /// Who asks.
-        by: UserId,
-    },
-    /// → [`Event::MemberChanged`], [`Outcome::Member`]. By an admin; nobody demotes another admin
-    /// ([`Refusal::Forbidden`]); an admin may step down unless the last ([`Refusal::LastAdmin`], also when alone). The
-    /// same role: no event. A user who isn't in the room: [`Refusal::NotFound`].
-    SetRole {
-        /// The room.
-        room_id: RoomId,
-        /// Who asks.
-        by: UserId,
-        /// Whose role.
-        user_id: UserId,
-        /// The role.
-        role: Role,
-    },
-    /// → ([`Event::MessagesDeleted`] if asked for and the user has messages that aren't deleted), [`Event::MemberLeft`],
-    /// then [`Event::MembersChanged`] to admin if no admin remains, or [`Event::RoomDeleted`] if nobody does;
-    /// [`Outcome::Done`]. Anyone leaves (`by == user_id`); an admin removes a member but not another admin
-    /// ([`Refusal::Forbidden`]), and from then on no invite that exists admits that user again, even if another one did
-    /// since. A user who isn't in the room: [`Refusal::NotFound`].
-    RemoveMember {
-        /// The room.
-        room_id: RoomId,
-        /// Who asks.
-        by: UserId,
-        /// Who goes.
-        user_id: UserId,
-        /// Whether all that the user wrote in the room is deleted as well.
-        delete_messages: bool,
-    },
-    /// No event; [`Outcome::Invite`] without its token. By an admin; [`Refusal::InvitesPerRoom`] counts those that still
-    /// admit someone at [`CommitContext::at`].
-    CreateInvite {
-        /// The room.
-        room_id: RoomId,
-        /// Who asks.
-        by: UserId,
-        /// The hash of the token.
-        token_hash: TokenHash,
-        /// When it stops admitting.
-        expires_at: Timestamp,
-        /// How many it admits.
-        max_uses: Option<i64>,
-    },
-    /// No event; [`Outcome::Done`]. By an admin. One that is unknown, another room's, or revoked already:
-    /// [`Refusal::NotFound`]; one that expired or was used up is still revoked.
-    RevokeInvite {
-        /// The room.
-        room_id: RoomId,
-        /// Who asks.
-        by: UserId,
-        /// The invite.
-        invite_id: InviteId,
-    },
-    /// → [`Event::MemberJoined`] as a member, [`Outcome::Room`]. For someone in the room already no event, no use, and
-    /// [`Outcome::Room`], whatever the invite's state. An unknown token, one of a deleted room, and a user who is unknown
-    /// or deleted: [`Refusal::NotFound`]. `room_id` is what [`Store::invite_room`] said of the token; with another room's it
-    /// is unknown. Else, in this order: [`Refusal::InviteGone`] (it stops admitting at its `expires_at` exactly),
-    /// [`Refusal::RoomsPerUser`], [`Refusal::MembersPerRoom`]; a refused one costs no use.
-    AcceptInvite {
-        /// The room.
-        room_id: RoomId,
-        /// Who.
-        user_id: UserId,
-        /// The hash of the token.
-        token_hash: TokenHash,
-    },
-    /// A step of a user's renaming ([`Job`]): → [`Event::MemberChanged`] if the user is in the room; [`Outcome::Done`]. The
-    /// job is done with it. It is never refused, and without such a job it does nothing, so that two nodes may run one.
-    RefreshMember {
-        /// The room.
-        room_id: RoomId,
-        /// The member whose username changed.
-        user_id: UserId,
-    },
-    /// A step of an account's deletion ([`Job`]): like [`Change::RemoveMember`] by oneself with reason `accountDeleted`; for
-    /// a former member only [`Event::MessagesDeleted`], if asked for. [`Outcome::Done`]. The job is done with it. It is never
-    /// refused, and without such a job it does nothing, so that two nodes may run one.
-    RemoveAccount {
-        /// The room.
-        room_id: RoomId,
-        /// The account.
-        user_id: UserId,
-        /// Whether all that the user wrote in the room is deleted as well.
-        delete_messages: bool,
-    },
-}
-
-impl Change {
-    /// The room it changes; `None` for one that is to be made.
-    #[must_use]
-    pub const fn room_id(&self) -> Option<RoomId> {
-        match self {
-            Self::CreateRoom { .. } => None,
-            Self::SendMessage { room_id, .. }
-            | Self::EditMessage { room_id, .. }
-            | Self::DeleteMessage { room_id, .. }
-            | Self::RenameRoom { room_id, .. }
-            | Self::DeleteRoom { room_id, .. }
-            | Self::SetRole { room_id, .. }
-            | Self::RemoveMember { room_id, .. }
-            | Self::CreateInvite { room_id, .. }
-            | Self::RevokeInvite { room_id, .. }
-            | Self::AcceptInvite { room_id, .. }
-            | Self::RefreshMember { room_id, .. }
-            | Self::RemoveAccount { room_id, .. } => Some(*room_id),
-        }
-    }
-}
-
-/// What a change did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// Its events, in `seq` order; none if it changed nothing that is visible.
-    pub events: Vec<Event>,
-    /// What its caller is told.
-    pub outcome: Outcome,
-}
-
-/// What the caller of a change is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The message of the change's one event.
-    Event,
-    /// The message as it is, which the change left alone.
-    Message(Message),
-    /// The room, with the caller's role. Its `seq` is where the change left it.
-    Room(Room),
-    /// The member.
-    Member(Member),
-    /// The invite, without its token.
-    Invite(Invite),
-    /// Nothing but that it is done.
-    Done,
-}
 
 /// Who reads `changes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,7 +128,7 @@ pub struct Joined {
 /// A session of a host or of the server that was ended, under the text that its tokens carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndedSession {
-    /// The session: a decimal [`SessionId`], or what the host's authenticator calls it.
+    /// The session: a decimal [`SessionId`](crate::model::SessionId), or what the host's authenticator calls it.
     pub session: String,
     /// When it ended.
     pub at: Timestamp,
@@ -626,181 +383,4 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn lanes(&self) -> usize {
         1
     }
-}
-
-/// A registration.
-#[derive(Clone, Copy)]
-pub struct NewAccount<'a> {
-    /// As written by its owner; unique under [`fold`](crate::model::limits::fold).
-    pub email: &'a str,
-    /// As written by its owner; unique under [`fold`](crate::model::limits::fold).
-    pub username: &'a str,
-    /// A PHC string.
-    pub password_hash: &'a str,
-    /// When.
-    pub at: Timestamp,
-}
-
-impl fmt::Debug for NewAccount<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewAccount")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a login is checked against.
-#[derive(Clone)]
-pub struct Credentials {
-    /// Whose, with `email`.
-    pub user: User,
-    /// A PHC string.
-    pub password_hash: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user.id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A login that succeeded.
-#[derive(Clone, Debug)]
-pub struct NewSession<'a> {
-    /// Whose.
-    pub user_id: UserId,
-    /// What to call it.
-    pub device: &'a str,
-    /// The hash of its refresh token.
-    pub refresh_hash: TokenHash,
-    /// When.
-    pub at: Timestamp,
-    /// When the refresh token runs out.
-    pub expires_at: Timestamp,
-    /// The hash of the address it came from, for [`Accounts::knows_address`].
-    pub address_hash: Option<TokenHash>,
-    /// Sessions to keep: of more, those longest unused end.
-    pub max_sessions: i64,
-}
-
-/// A use of a refresh token.
-#[derive(Clone, Debug)]
-pub struct Rotation<'a> {
-    /// The hash of the token that was presented.
-    pub presented: TokenHash,
-    /// The hash of its successor, if it is the current one.
-    pub successor: TokenHash,
-    /// The successor itself, sealed under a key that only the presented token gives.
-    pub sealed_successor: &'a [u8],
-    /// When.
-    pub at: Timestamp,
-    /// When the successor runs out.
-    pub expires_at: Timestamp,
-    /// A token that was replaced at or after this moment still answers with the same successor.
-    pub grace_from: Timestamp,
-}
-
-/// What a use of a refresh token did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rotated {
-    /// It was the current token, and the successor of the [`Rotation`] is now.
-    Fresh {
-        /// The session.
-        session: SessionId,
-        /// Its user, with `email`.
-        user: User,
-    },
-    /// It was the one before, replaced not long ago: here is its successor again, as it was sealed then.
-    Again {
-        /// The session.
-        session: SessionId,
-        /// Its user, with `email`.
-        user: User,
-        /// What the first use stored.
-        sealed_successor: Vec<u8>,
-        /// When that successor runs out.
-        expires_at: Timestamp,
-    },
-    /// It was an older one, or the one before too late: somebody else has it. The session is ended by this call.
-    Reused {
-        /// The session that ended.
-        session: SessionId,
-    },
-    /// It is no refresh token of a session that lives.
-    Unknown,
-}
-
-/// Logins and sessions: what role `auth` needs beside [`Store`], in the same database.
-#[async_trait]
-pub trait Accounts: Send + Sync + fmt::Debug {
-    /// Makes an account. Of two at once with one address or name, one is refused; if both are taken, for the address.
-    async fn create_account(
-        &self,
-        account: &NewAccount<'_>,
-    ) -> Result<Result<User, UserRefusal>, StoreError>;
-
-    /// The account of an e-mail address, compared under [`fold`](crate::model::limits::fold).
-    async fn credentials_by_email(&self, email: &str) -> Result<Option<Credentials>, StoreError>;
-
-    /// The account of an id; `None` if there is none, it is deleted, or it is a host's user.
-    async fn credentials(&self, user: UserId) -> Result<Option<Credentials>, StoreError>;
-
-    /// Replaces the password's hash, if it still is `old_hash`, and ends every session but `keep`; answers those, which are
-    /// noted for [`Store::ended_sessions`], or `None` if the hash was another or there is no such account.
-    async fn set_password(
-        &self,
-        user: UserId,
-        old_hash: &str,
-        new_hash: &str,
-        keep: Option<SessionId>,
-        at: Timestamp,
-    ) -> Result<Option<Vec<EndedSession>>, StoreError>;
-
-    /// Replaces a password's hash by a stronger one of the same password, if it still is `old_hash`; no session ends.
-    async fn rehash_password(
-        &self,
-        user: UserId,
-        old_hash: &str,
-        new_hash: &str,
-    ) -> Result<(), StoreError>;
-
-    /// Makes a session, and ends the longest unused of too many; answers it with those that ended, which are noted for
-    /// [`Store::ended_sessions`]. Expired ones don't count. `None` if the user is unknown or deleted.
-    async fn create_session(
-        &self,
-        session: &NewSession<'_>,
-    ) -> Result<Option<(SessionId, Vec<EndedSession>)>, StoreError>;
-
-    /// Uses a refresh token, in one compare-and-set: of many uses of the current one at once, one is
-    /// [`Rotated::Fresh`] and the others [`Rotated::Again`]. A session that ended, or is at or past its expiry, is
-    /// [`Rotated::Unknown`] whichever token was presented. Hashes of older tokens are kept, as many as tell a reuse for the
-    /// session's life. A session that ends by reuse is noted for [`Store::ended_sessions`].
-    async fn rotate(&self, rotation: &Rotation<'_>) -> Result<Rotated, StoreError>;
-
-    /// A page of a user's sessions that live at `at`, ordered by id; `current` is false in all.
-    async fn sessions(
-        &self,
-        user: UserId,
-        at: Timestamp,
-        after: Option<SessionId>,
-        limit: i64,
-    ) -> Result<Page<Session>, StoreError>;
-
-    /// Ends a session of a user and notes it for [`Store::ended_sessions`]; false if there is none such.
-    async fn end_user_session(
-        &self,
-        user: UserId,
-        session: SessionId,
-        at: Timestamp,
-    ) -> Result<bool, StoreError>;
-
-    /// Whether the account logged in from this address at or after `since`, also if that session has ended.
-    async fn knows_address(
-        &self,
-        user: UserId,
-        address_hash: &TokenHash,
-        since: Timestamp,
-    ) -> Result<bool, StoreError>;
 }
