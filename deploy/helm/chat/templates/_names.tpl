@@ -18,8 +18,8 @@
 
 {{/* What all pods of this release share, and nobody else's. */}}
 {{- define "chat.instance" -}}
-app.kubernetes.io/name: {{ include "chat.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "chat.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* What the pods of one part share: (dict "root" $ "component" "auth"). It never changes, since a selector can't. */}}
@@ -88,10 +88,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Which listener a route is of: (dict "root" $ "section" …). */}}
 {{- define "chat.parent" -}}
 parentRefs:
-  - name: {{ include "chat.gateway" .root }}
+  - name: {{ include "chat.gateway" .root | quote }}
     {{- with .root.Values.gateway.namespace }}
-    namespace: {{ . }}
+    namespace: {{ . | quote }}
     {{- end }}
-    sectionName: {{ .section }}
-hostnames: [{{ .root.Values.gateway.host }}]
+    sectionName: {{ .section | quote }}
+hostnames: [{{ .root.Values.gateway.host | quote }}]
 {{- end -}}

@@ -12,10 +12,10 @@ key: uri
 ca: {{ include "chat.postgres" . }}-ca
 caKey: ca.crt
 {{- else }}
-name: {{ $database.existingSecret }}
-key: {{ $database.key }}
+name: {{ $database.existingSecret | quote }}
+key: {{ $database.key | quote }}
 ca: {{ $database.caSecret.name | quote }}
-caKey: {{ $database.caSecret.key }}
+caKey: {{ $database.caSecret.key | quote }}
 {{- end }}
 {{- end -}}
 
@@ -25,18 +25,18 @@ caKey: {{ $database.caSecret.key }}
 brokers: {{ include "chat.kafka" . }}-kafka-bootstrap:9093
 protocol: sasl_ssl
 mechanism: SCRAM-SHA-512
-secret: {{ include "chat.kafka.user" . }}
+secret: {{ include "chat.kafka.user" . | quote }}
 key: password
 ca: {{ include "chat.kafka" . }}-cluster-ca-cert
 caKey: ca.crt
 {{- else }}
 brokers: {{ join "," $kafka.brokers | quote }}
-protocol: {{ $kafka.securityProtocol }}
-mechanism: {{ $kafka.saslMechanism }}
+protocol: {{ $kafka.securityProtocol | quote }}
+mechanism: {{ $kafka.saslMechanism | quote }}
 secret: {{ $kafka.existingSecret | quote }}
-key: {{ $kafka.passwordKey }}
+key: {{ $kafka.passwordKey | quote }}
 ca: {{ $kafka.caSecret.name | quote }}
-caKey: {{ $kafka.caSecret.key }}
+caKey: {{ $kafka.caSecret.key | quote }}
 {{- end }}
 {{- end -}}
 
@@ -120,7 +120,7 @@ caKey: {{ $kafka.caSecret.key }}
   path: /etc/chat/database
   volume:
     secret:
-      secretName: {{ $database.name }}
+      secretName: {{ $database.name | quote }}
       defaultMode: 288
       items:
         - {key: {{ $database.key | quote }}, path: url}
@@ -129,7 +129,7 @@ caKey: {{ $kafka.caSecret.key }}
   path: /etc/chat/database-ca
   volume:
     secret:
-      secretName: {{ $database.ca }}
+      secretName: {{ $database.ca | quote }}
       defaultMode: 288
       items:
         - {key: {{ $database.caKey | quote }}, path: ca.crt}
@@ -141,7 +141,7 @@ caKey: {{ $kafka.caSecret.key }}
   path: /etc/chat/kafka
   volume:
     secret:
-      secretName: {{ $kafka.secret }}
+      secretName: {{ $kafka.secret | quote }}
       defaultMode: 288
       items:
         - {key: {{ $kafka.key | quote }}, path: password}
@@ -151,7 +151,7 @@ caKey: {{ $kafka.caSecret.key }}
   path: /etc/chat/kafka-ca
   volume:
     secret:
-      secretName: {{ $kafka.ca }}
+      secretName: {{ $kafka.ca | quote }}
       defaultMode: 288
       items:
         - {key: {{ $kafka.caKey | quote }}, path: ca.crt}
@@ -162,7 +162,7 @@ caKey: {{ $kafka.caSecret.key }}
   path: /etc/chat/signing-key
   volume:
     secret:
-      secretName: {{ $values.signingKey.existingSecret }}
+      secretName: {{ $values.signingKey.existingSecret | quote }}
       defaultMode: 288
       items:
         - {key: {{ $values.signingKey.key | quote }}, path: signing-key.pem}
@@ -172,7 +172,7 @@ caKey: {{ $kafka.caSecret.key }}
   path: /etc/chat/verify-keys
   volume:
     configMap:
-      name: {{ $values.verifyKeys.existingConfigMap }}
+      name: {{ $values.verifyKeys.existingConfigMap | quote }}
       items:
         - {key: {{ $values.verifyKeys.key | quote }}, path: jwks.json}
 {{- end }}
@@ -200,14 +200,14 @@ annotations:
 # The server asks the API for nothing.
 automountServiceAccountToken: false
 {{- with $values.serviceAccountName }}
-serviceAccountName: {{ . }}
+serviceAccountName: {{ . | quote }}
 {{- end }}
 # A Service named chat would put CHAT_PORT and its like into the environment, which are no settings.
 enableServiceLinks: false
 {{- with $values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -223,7 +223,7 @@ securityContext:
 terminationGracePeriodSeconds: {{ add (int $values.preStopSeconds) (int .values.drainSeconds) 20 }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
@@ -241,7 +241,7 @@ affinity:
 topologySpreadConstraints:
   {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
-    topologyKey: {{ . }}
+    topologyKey: {{ . | quote }}
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
