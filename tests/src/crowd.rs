@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chat_client::model::{Event, Message, RoomId, Seq};
-use chat_client::{Client, ClientEvent, Connection};
+use chat_client::{Client, ClientEvent, Connection, ConnectionState};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -71,6 +71,8 @@ pub struct Crowd {
     pub patience: Duration,
     /// What each room held at the end.
     stored: BTreeMap<RoomId, BTreeMap<Seq, Message>>,
+    /// How long anyone was without a connection at most.
+    away: Duration,
 }
 
 impl Crowd {
@@ -111,6 +113,8 @@ impl Crowd {
                     // The places of those who joined.
                     at: Seq(i64::try_from(size.in_a_room).expect("it goes on")),
                     problems: Vec::new(),
+                    lost: None,
+                    away: Duration::ZERO,
                 };
                 clients.push(tokio::spawn(member.run(connection, watched.clone())));
                 people.push((person, room));
@@ -125,6 +129,7 @@ impl Crowd {
             clients,
             patience: PATIENCE,
             stored: BTreeMap::new(),
+            away: Duration::ZERO,
         }
     }
 
@@ -180,6 +185,12 @@ impl Crowd {
         })
         .await
         .expect("messages are acknowledged");
+    }
+
+    /// How long anyone who came to the end was without a connection, at most.
+    #[must_use]
+    pub const fn longest_away(&self) -> Duration {
+        self.away
     }
 
     /// Sees that what a server holds of a room is what all saw at the end, up to a place.
@@ -238,6 +249,7 @@ impl Crowd {
             }
         }
         let end = Instant::now() + self.patience;
+        let mut away = Duration::ZERO;
         for client in self.clients.drain(..) {
             let Ok(client) = timeout_at(end, client).await else {
                 problems.push("a client doesn't hear of every event".to_owned());
@@ -245,10 +257,12 @@ impl Crowd {
             };
             let client = client.expect("it goes on");
             sent += client.sent;
+            away = away.max(client.away);
             let stored = &stored[&client.room];
             problems.extend(client.compare(stored));
         }
         self.stored = stored;
+        self.away = away;
         (sent, problems)
     }
 }
@@ -280,12 +294,17 @@ struct Member {
     /// The place of the newest.
     at: Seq,
     problems: Vec<String>,
+    /// Since when it has no connection.
+    lost: Option<Instant>,
+    /// How long it had none, at most.
+    away: Duration,
 }
 
 impl Member {
     async fn run(mut self, mut connection: Connection, mut phase: watch::Receiver<Phase>) -> Self {
         let mut sends = FuturesUnordered::new();
         let mut ticks = interval(self.send_every);
+        let mut state = connection.state();
         loop {
             let now = phase.borrow_and_update().clone();
             if sends.is_empty() && !matches!(now, Phase::Send) {
@@ -313,6 +332,7 @@ impl Member {
                     Err(error) => self.problems.push(format!("{id} wasn't sent: {error}")),
                 },
                 _ = phase.changed() => {}
+                Ok(()) = state.changed() => self.notice(&state.borrow_and_update()),
                 _ = ticks.tick(), if matches!(now, Phase::Send) && sends.len() < IN_FLIGHT => {
                     let id = format!("{}-{}", self.name, self.sent);
                     self.sent += 1;
@@ -323,6 +343,18 @@ impl Member {
                     });
                 }
             }
+        }
+    }
+
+    fn notice(&mut self, state: &ConnectionState) {
+        if let ConnectionState::Connected = state {
+            let away = self
+                .lost
+                .take()
+                .map_or(Duration::ZERO, |lost| lost.elapsed());
+            self.away = self.away.max(away);
+        } else {
+            self.lost.get_or_insert_with(Instant::now);
         }
     }
 

@@ -15,6 +15,7 @@ mod proxy;
 mod receiver;
 mod rest;
 mod server;
+mod watched;
 
 pub use binary::{chat, chat_server};
 pub use cluster::Cluster;
@@ -29,3 +30,4 @@ pub use proxy::{Blocks, Proxy};
 pub use receiver::{Received, Receiver};
 pub use rest::{Answer, Api};
 pub use server::{Ended, Server, ServerBuilder};
+pub use watched::Watched;

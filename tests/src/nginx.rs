@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -106,6 +106,8 @@ pub type Services<'a> = BTreeMap<&'a str, Vec<&'a Server>>;
 
 #[derive(Debug)]
 struct Ports {
+    /// The address of all of them.
+    host: Ipv4Addr,
     http: u16,
     https: u16,
     /// What is served behind TLS, without it.
@@ -131,11 +133,25 @@ impl Nginx {
     /// It isn't installed, or refuses what the manifests ask for.
     #[must_use]
     pub fn start(manifests: &Manifests, services: &Services<'_>) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, manifests, services)
+    }
+
+    /// As [`start`](Self::start), at this address of the machine.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[must_use]
+    pub fn at(host: Ipv4Addr, manifests: &Manifests, services: &Services<'_>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+        let listeners = [(); 3].map(|()| TcpListener::bind((host, 0)).expect("a port is free"));
         let [http, https, clear] =
             listeners.map(|listener| listener.local_addr().expect("it listens").port());
-        let ports = Ports { http, https, clear };
+        let ports = Ports {
+            host,
+            http,
+            https,
+            clear,
+        };
         let identity =
             rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let certificate = identity.cert.pem();
@@ -160,16 +176,14 @@ impl Nginx {
         let input = guardian.stdin.take().expect("its input is piped");
         let nginx = Self {
             manifests: manifests.clone(),
-            url: format!("http://127.0.0.1:{clear}"),
+            url: format!("http://{host}:{clear}"),
             folder,
             ports,
             certificate,
             guardian,
             input,
         };
-        nginx.wait_until("it listens", || {
-            TcpStream::connect(("127.0.0.1", clear)).is_ok()
-        });
+        nginx.wait_until("it listens", || TcpStream::connect((host, clear)).is_ok());
         nginx
     }
 
@@ -200,7 +214,7 @@ impl Nginx {
     /// Where nothing is served but the way to TLS.
     #[must_use]
     pub fn clear_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.http)
+        format!("http://{}:{}", self.ports.host, self.ports.http)
     }
 
     /// What it proves by TLS that it is.
@@ -342,11 +356,13 @@ fn configuration(
     }
     for listener in list(&gateway["spec"]["listeners"]) {
         let listens = match text(&listener["protocol"]) {
-            "HTTP" => format!("listen 127.0.0.1:{} default_server;", ports.http),
+            "HTTP" => format!("listen {}:{} default_server;", ports.host, ports.http),
             "HTTPS" => format!(
-                "listen 127.0.0.1:{} ssl default_server;\nlisten 127.0.0.1:{} default_server;\n\
+                "listen {host}:{} ssl default_server;\nlisten {host}:{} default_server;\n\
                  ssl_certificate {folder}/certificate.pem;\nssl_certificate_key {folder}/key.pem;",
-                ports.https, ports.clear
+                ports.https,
+                ports.clear,
+                host = ports.host
             ),
             other => panic!("a listener of {other}"),
         };

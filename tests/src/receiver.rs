@@ -1,5 +1,6 @@
 //! A receiver of webhooks.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -80,7 +81,7 @@ struct Shared {
 
 /// A receiver on a port of its own.
 pub struct Receiver {
-    port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
     serving: JoinHandle<()>,
 }
@@ -88,7 +89,7 @@ pub struct Receiver {
 impl std::fmt::Debug for Receiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Receiver")
-            .field("port", &self.port)
+            .field("address", &self.address)
             .finish_non_exhaustive()
     }
 }
@@ -112,8 +113,19 @@ impl Receiver {
     pub async fn answering(
         behaviour: impl Fn(&Value, usize) -> StatusCode + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        Self::at(Ipv4Addr::LOCALHOST, behaviour).await
+    }
+
+    /// As [`answering`](Self::answering), at this address of the machine.
+    ///
+    /// # Panics
+    /// There is no port.
+    pub async fn at(
+        address: Ipv4Addr,
+        behaviour: impl Fn(&Value, usize) -> StatusCode + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             behaviour: Box::new(behaviour),
             received: Mutex::default(),
@@ -128,7 +140,7 @@ impl Receiver {
             let _ = axum::serve(listener, app).await;
         });
         Self {
-            port,
+            address,
             shared,
             serving,
         }
@@ -137,13 +149,13 @@ impl Receiver {
     /// Its URL, by its address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook?of=tests", self.port)
+        format!("http://{}/hook?of=tests", self.address)
     }
 
     /// Its URL, by a name.
     #[must_use]
     pub fn url_by_name(&self) -> String {
-        format!("http://localhost:{}/hook", self.port)
+        format!("http://localhost:{}/hook", self.address.port())
     }
 
     /// Has requests wait, or has those that wait and all later ones answered.

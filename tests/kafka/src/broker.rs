@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +30,7 @@ wait "$broker"
 /// A broker, running or not.
 pub(crate) struct Broker {
     folder: PathBuf,
-    port: u16,
+    address: SocketAddr,
     libraries: PathBuf,
     guardian: Mutex<Option<Guardian>>,
 }
@@ -48,17 +49,17 @@ impl fmt::Debug for Broker {
 
 impl Broker {
     /// A broker whose folder is made, and that doesn't run yet.
-    pub(crate) const fn new(folder: PathBuf, port: u16, libraries: PathBuf) -> Self {
+    pub(crate) const fn new(folder: PathBuf, address: SocketAddr, libraries: PathBuf) -> Self {
         Self {
             folder,
-            port,
+            address,
             libraries,
             guardian: Mutex::new(None),
         }
     }
 
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     fn guardian(&self) -> MutexGuard<'_, Option<Guardian>> {

@@ -34,9 +34,22 @@ pub struct KafkaBuilder {
     /// The ports that clients are told.
     detours: Vec<Vec<u16>>,
     identity: Option<String>,
+    /// Where each is, and the port that all of them have there.
+    machines: Option<(Vec<Ipv4Addr>, u16)>,
 }
 
 impl KafkaBuilder {
+    /// Puts each broker on an address of its own, at this port, with the controllers at the next.
+    ///
+    /// # Panics
+    /// There is not one address for each broker.
+    #[must_use]
+    pub fn at(mut self, addresses: Vec<Ipv4Addr>, port: u16) -> Self {
+        assert_eq!(addresses.len(), self.brokers, "an address for each broker");
+        self.machines = Some((addresses, port));
+        self
+    }
+
     /// Gives each broker one more listener, whose clients are told to find it at these ports of the loopback interface, one a
     /// broker: those of proxies that lead to [`detour`](Kafka::detour).
     ///
@@ -63,6 +76,19 @@ impl KafkaBuilder {
     /// There is no Java or Maven, or a broker doesn't start: with what it said.
     #[must_use]
     pub fn start(self) -> Kafka {
+        let kafka = self.prepare();
+        // None is ready before there are enough of them.
+        kafka.resume_all();
+        kafka
+    }
+
+    /// Has all that they need, and leaves it to [`resume`](Kafka::resume) to start each: it is in the network namespace of the
+    /// thread that does.
+    ///
+    /// # Panics
+    /// There is no Java or Maven.
+    #[must_use]
+    pub fn prepare(self) -> Kafka {
         let libraries = install();
         let folder = tempfile::Builder::new()
             .prefix("chat-kafka-")
@@ -73,7 +99,12 @@ impl KafkaBuilder {
         let all = properties::free_ports((3 + self.detours.len()) * n);
         let mut lists = all.chunks(n.max(1)).map(<[u16]>::to_vec);
         let mut next = || lists.next().expect("there are as many");
-        let (plain, controllers, tls) = (next(), next(), next());
+        let (mut plain, mut controllers, tls) = (next(), next(), next());
+        let mut hosts = vec![Ipv4Addr::LOCALHOST; n];
+        if let Some((addresses, port)) = self.machines {
+            (plain, controllers) = (vec![port; n], vec![port + 1; n]);
+            hosts = addresses;
+        }
         let detours: Vec<_> = self
             .detours
             .into_iter()
@@ -88,6 +119,7 @@ impl KafkaBuilder {
             (tls, file)
         });
         let ports = Ports {
+            hosts,
             plain,
             controllers,
             detours,
@@ -97,24 +129,17 @@ impl KafkaBuilder {
             .map(|n| {
                 let folder = folder.join((n + 1).to_string());
                 properties::write(&folder, n, &ports);
-                Broker::new(folder, ports.plain[n], libraries.clone())
+                let address = (ports.hosts[n], ports.plain[n]).into();
+                Broker::new(folder, address, libraries.clone())
             })
             .collect();
-        let kafka = Kafka {
+        Kafka {
             folder,
             libraries,
             brokers,
             detours: ports.detours.into_iter().map(|d| d.listening).collect(),
             tls: ports.tls.map(|(ports, _)| ports).unwrap_or_default(),
-        };
-        // None is ready before there are enough of them.
-        for broker in &kafka.brokers {
-            broker.launch();
         }
-        for broker in &kafka.brokers {
-            broker.wait_until_ready();
-        }
-        kafka
     }
 }
 
@@ -145,6 +170,7 @@ impl Kafka {
             brokers,
             detours: Vec::new(),
             identity: None,
+            machines: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a broker is told, and the folder that it finds.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// The name of the cluster: 16 bytes in URL-safe base64. Each test process has clusters of its own, on ports of their own.
@@ -33,6 +33,8 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
 
 /// Where the brokers of a cluster listen, each list by their numbers.
 pub(crate) struct Ports {
+    /// The addresses of all of it.
+    pub(crate) hosts: Vec<Ipv4Addr>,
     /// What everyone uses, the brokers among themselves too.
     pub(crate) plain: Vec<u16>,
     pub(crate) controllers: Vec<u16>,
@@ -50,20 +52,18 @@ pub(crate) struct Detour {
 /// Makes the folder of the broker with this number, formatted: what Kafka's own tool would write, without a virtual machine.
 pub(crate) fn write(folder: &Path, number: usize, ports: &Ports) {
     let (id, brokers) = (number + 1, ports.plain.len());
-    let port = ports.plain[number];
+    let (host, port) = (ports.hosts[number], ports.plain[number]);
     let data = folder.join("data");
     fs::create_dir_all(&data).expect("a folder can be made");
-    let voters: Vec<_> = ports
-        .controllers
-        .iter()
-        .enumerate()
-        .map(|(n, port)| format!("{}@127.0.0.1:{port}", n + 1))
+    let controllers = ports.hosts.iter().zip(&ports.controllers).enumerate();
+    let voters: Vec<_> = controllers
+        .map(|(n, (host, port))| format!("{}@{host}:{port}", n + 1))
         .collect();
     let mut listeners = vec![
-        format!("PLAINTEXT://127.0.0.1:{port}"),
-        format!("CONTROLLER://127.0.0.1:{}", ports.controllers[number]),
+        format!("PLAINTEXT://{host}:{port}"),
+        format!("CONTROLLER://{host}:{}", ports.controllers[number]),
     ];
-    let mut advertised = vec![format!("PLAINTEXT://127.0.0.1:{port}")];
+    let mut advertised = vec![format!("PLAINTEXT://{host}:{port}")];
     let mut protocols = vec![
         "PLAINTEXT:PLAINTEXT".to_owned(),
         "CONTROLLER:PLAINTEXT".to_owned(),

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,10 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 /// Who guards a server: it makes and starts it, says so, and stops it when told or when whoever started it is gone, which it
 /// sees from the end of its input. Then it removes the folder as well.
 const GUARDIAN: &str = r#"
-bin=$1 folder=$2 options=$3
+bin=$1 folder=$2 options=$3 allowed=$4
 if [ ! -d "$folder/data" ]; then
   "$bin/initdb" -D "$folder/data" -U chat --auth=trust -E UTF8 --locale=C.UTF-8 --no-sync >"$folder/initdb.log" 2>&1 || exit 1
+  [ -z "$allowed" ] || echo "host all all $allowed trust" >>"$folder/data/pg_hba.conf"
 fi
 "$bin/pg_ctl" -D "$folder/data" -w -t 120 -l "$folder/log" -o "$options" start >>"$folder/start.log" 2>&1 || exit 1
 echo ready
@@ -39,11 +41,11 @@ read -r word
 "#;
 
 /// What the server's own settings are: nothing is forced to disk, for no test pulls the plug.
-const SETTINGS: &str = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c max_connections=400";
+const SETTINGS: &str =
+    "-c fsync=off -c full_page_writes=off -c shared_buffers=64MB -c max_connections=400";
 
 /// Those of a server that is measured: what a small production server has.
-const DURABLE: &str =
-    "-c listen_addresses= -c shared_buffers=256MB -c max_connections=400 -c max_wal_size=4GB";
+const DURABLE: &str = "-c shared_buffers=256MB -c max_connections=400 -c max_wal_size=4GB";
 
 /// A running server of the user `chat`.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct Server {
     guardian: Mutex<Option<Guardian>>,
     databases: AtomicU64,
     settings: &'static str,
+    /// Where it listens beside its socket.
+    address: Option<Ipv4Addr>,
 }
 
 #[derive(Debug)]
@@ -89,7 +93,23 @@ impl Server {
         Self::with(DURABLE)
     }
 
+    /// A server that listens at this address too, on the usual port, for all in its network of 256. It doesn't run yet: it is in the
+    /// network namespace of the thread that has it [resume](Self::resume).
+    ///
+    /// # Panics
+    /// There is no PostgreSQL.
+    #[must_use]
+    pub fn at(address: Ipv4Addr) -> Self {
+        Self::prepare(SETTINGS, Some(address))
+    }
+
     fn with(settings: &'static str) -> Self {
+        let server = Self::prepare(settings, None);
+        server.resume();
+        server
+    }
+
+    fn prepare(settings: &'static str, address: Option<Ipv4Addr>) -> Self {
         let bin = programs().unwrap_or_else(|| panic!("{MISSING}"));
         let folder = tempfile::Builder::new()
             .prefix("chat-postgres-")
@@ -99,15 +119,14 @@ impl Server {
         if let Some((user, group)) = other_user() {
             chown(&folder, Some(user), Some(group)).expect("root gives a folder away");
         }
-        let server = Self {
+        Self {
             folder,
             bin,
             guardian: Mutex::new(None),
             databases: AtomicU64::new(0),
             settings,
-        };
-        server.resume();
-        server
+            address,
+        }
     }
 
     /// Ends it at once, as a crash would, and keeps its data for [`resume`](Self::resume).
@@ -129,12 +148,19 @@ impl Server {
     /// # Panics
     /// It doesn't start: with what it said.
     pub fn resume(&self) {
+        let folder = self.folder.display();
+        let listen = self.address.map(|a| a.to_string()).unwrap_or_default();
+        let allowed = self.address.map(|a| format!("{a}/24")).unwrap_or_default();
         let mut command = Command::new("sh");
         command
             .args(["-c", GUARDIAN, "guardian"])
             .arg(&self.bin)
             .arg(&self.folder)
-            .arg(format!("-k {} {}", self.folder.display(), self.settings))
+            .arg(format!(
+                "-k {folder} -c listen_addresses={listen} {}",
+                self.settings
+            ))
+            .arg(allowed)
             .current_dir(&self.folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -244,6 +270,16 @@ impl Database {
     #[must_use]
     pub fn url(&self) -> String {
         self.server.url(&self.name)
+    }
+
+    /// Its URL over the network.
+    ///
+    /// # Panics
+    /// The server listens on its socket alone.
+    #[must_use]
+    pub fn network_url(&self) -> String {
+        let address = self.server.address.expect("the server has an address");
+        format!("postgres://chat@{address}:5432/{}", self.name)
     }
 }
 
