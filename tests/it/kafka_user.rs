@@ -10,6 +10,7 @@ use chat_test_postgres::{Database, Server as PostgreSql};
 use chat_tests::cluster::{Bus, KafkaUser, consuming_node, ready};
 use chat_tests::{Cluster, Receiver, Server, WITHIN};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -249,6 +250,18 @@ async fn nothing_else_is_allowed(kafka: &Kafka, user: &KafkaUser) {
     settings.ca = Some(user.ca.clone());
 
     let producer: FutureProducer = settings.client().create().expect("a producer");
+    // What the server does without a word when it may not is allowed.
+    for topic in [settings.hints(), settings.dead()] {
+        let record = FutureRecord::<str, str>::to(&topic).payload("\"jobs\"");
+        let written = producer.send(record, WITHIN).await;
+        assert!(written.is_ok(), "{topic}: {written:?}");
+    }
+    let admin: AdminClient<_> = settings.client().create().expect("a client");
+    let topic = ResourceSpecifier::Topic(&settings.topic);
+    let described = admin.describe_configs([&topic], &AdminOptions::new()).await;
+    let described = described.expect("an answer");
+    assert!(described[0].is_ok(), "{:?}", described[0]);
+
     let record = FutureRecord::<str, str>::to("other").payload("hello");
     let (refused, _) = producer.send(record, WITHIN).await.expect_err("refused");
     assert_eq!(

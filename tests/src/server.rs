@@ -16,6 +16,7 @@ use crate::{Api, Person, WITHIN};
 /// How a server is to be started.
 #[derive(Debug)]
 pub struct ServerBuilder {
+    program: PathBuf,
     folder: TempDir,
     settings: Vec<(String, String)>,
     under: Option<Under>,
@@ -35,6 +36,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn set(mut self, variable: &str, value: impl Into<String>) -> Self {
         self.settings.push((variable.to_owned(), value.into()));
+        self
+    }
+
+    /// Runs this `chat-server`, such as that of another version.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
         self
     }
 
@@ -70,7 +78,7 @@ impl ServerBuilder {
     /// It can't be run.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        let output = std::process::Command::new(chat_server())
+        let output = std::process::Command::new(&self.program)
             .args(arguments)
             .env_clear()
             .envs(self.settings.iter().map(|(k, v)| (k, v)))
@@ -95,9 +103,13 @@ impl ServerBuilder {
     /// # Panics
     /// It ends instead: with what it said.
     pub async fn start(self) -> Server {
-        let running = Running::start(&self.folder, &self.settings, self.under.as_ref()).await;
+        let Self {
+            program, folder, ..
+        } = &self;
+        let running = Running::start(program, folder, &self.settings, self.under.as_ref()).await;
         match running {
             Ok(running) => Server {
+                program: self.program,
                 folder: self.folder,
                 settings: self.settings,
                 running,
@@ -112,7 +124,10 @@ impl ServerBuilder {
     /// # Panics
     /// It listens.
     pub async fn fail(self) -> Ended {
-        match Running::start(&self.folder, &self.settings, self.under.as_ref()).await {
+        let Self {
+            program, folder, ..
+        } = &self;
+        match Running::start(program, folder, &self.settings, self.under.as_ref()).await {
             Ok(_) => panic!("the server started"),
             Err(ended) => ended,
         }
@@ -131,6 +146,7 @@ pub struct Ended {
 /// A running server. When dropped it is killed, and the test fails if it ever panicked.
 #[derive(Debug)]
 pub struct Server {
+    program: PathBuf,
     folder: TempDir,
     settings: Vec<(String, String)>,
     running: Running,
@@ -143,6 +159,7 @@ impl Server {
     #[must_use]
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
+            program: chat_server().to_owned(),
             folder: TempDir::new().expect("a temporary folder"),
             settings: vec![("CHAT_RATE_LIMITS".into(), "off".into())],
             under: None,
@@ -236,7 +253,8 @@ impl Server {
             .iter()
             .map(|&(variable, value)| (variable.to_owned(), value.to_owned()));
         self.settings.extend(more);
-        self.running = match Running::start(&self.folder, &self.settings, None).await {
+        let (program, folder) = (&self.program, &self.folder);
+        self.running = match Running::start(program, folder, &self.settings, None).await {
             Ok(running) => running,
             Err(ended) => panic!("it didn't start again, {}: {}", ended.status, ended.log),
         };
@@ -263,12 +281,13 @@ struct Running {
 
 impl Running {
     async fn start(
+        program: &Path,
         folder: &TempDir,
         settings: &[(String, String)],
         under: Option<&Under>,
     ) -> Result<Self, Ended> {
         let mut command = match under {
-            None => Command::new(chat_server()),
+            None => Command::new(program),
             Some(Under::Watch(log)) => {
                 // As a grandchild, so that the process is the server's own.
                 let mut strace = Command::new("strace");
@@ -283,7 +302,7 @@ impl Running {
                         "-o",
                     ])
                     .arg(log)
-                    .arg(chat_server());
+                    .arg(program);
                 strace
             }
             Some(Under::FileLimit(kib)) => {
@@ -292,7 +311,7 @@ impl Running {
                 shell
                     .arg("-c")
                     .arg(format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\""))
-                    .arg(chat_server());
+                    .arg(program);
                 shell
             }
         };
