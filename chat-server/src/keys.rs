@@ -21,9 +21,10 @@ fn refused(path: &Path, why: &dyn std::fmt::Display) -> StartError {
 pub(crate) fn read(path: &Path) -> Result<SigningKey, StartError> {
     let text = fs::read_to_string(path).map_err(|e| refused(path, &e))?;
     let key = SigningKey::from_pem(&text).map_err(|e| refused(path, &e))?;
-    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+    // The group may read it: so a container that isn't root's gets a secret as a file.
+    if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o037 != 0) {
         tracing::warn!(
-            "others can read the signing key {}: `chmod 600` it",
+            "others can read or change the signing key {}: `chmod 600` it",
             path.display()
         );
     }

@@ -119,7 +119,12 @@ impl Reader<'_> {
             fits.then(|| text.to_owned()).ok_or(())
         })?;
         kafka.ca = self.optional(&keys::KAFKA_CA, value::path)?;
-        kafka.client_rack = self.optional(&keys::KAFKA_CLIENT_RACK, value::name)?;
+        // Empty where an orchestrator knows of no zone.
+        let rack = self.optional(&keys::KAFKA_CLIENT_RACK, |text| {
+            let is_known = !text.is_empty();
+            is_known.then(|| value::name(text)).transpose()
+        })?;
+        kafka.client_rack = rack.flatten();
         let protocol = kafka.security_protocol.as_deref();
         if protocol.is_some_and(|p| p.starts_with("sasl_")) {
             for (key, is_missing) in [

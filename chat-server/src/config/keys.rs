@@ -90,7 +90,7 @@ keys! {
     KAFKA_PASSWORD = "kafka_password", "The password of the Kafka bus", "1 to 4096 characters";
     KAFKA_CA = "kafka_ca", "The authorities that vouch for the brokers; by default the system's", "the path of a PEM file";
     KAFKA_CLIENT_RACK = "kafka_client_rack", "Where this process stands, to read from brokers nearby",
-        "1 to 255 characters";
+        "up to 255 characters";
     RETENTION_DAYS = "retention_days", "How many days messages are kept",
         "off, or a number of days from 1 to 36500", default "off";
 

@@ -215,6 +215,13 @@ fn kafka_is_told_where_it_is_and_how_to_log_in() {
     };
     assert_eq!(settings.brokers, "kafka-1:9092,[::1]:9093");
     assert_eq!(settings.topic, "chat.events");
+    for (rack, is) in [("zone-a", Some("zone-a")), ("", None)] {
+        let config = load_kafka(&[("CHAT_KAFKA_CLIENT_RACK", rack)]);
+        let Bus::Kafka(settings) = config.expect("enough").storage.bus else {
+            panic!("another bus");
+        };
+        assert_eq!(settings.client_rack.as_deref(), is);
+    }
 
     let error = load(&[kafka]).expect_err("no brokers");
     assert!(error.starts_with("CHAT_KAFKA_BROKERS"), "{error}");
