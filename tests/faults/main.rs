@@ -4,17 +4,14 @@
 //! `FAULT_ROUNDS=n` goes through all faults n times instead of once.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use chat_client::model::{RoomId, Seq};
 use chat_test_kafka::Kafka;
 use chat_test_postgres::{Database, Server as PostgreSql};
 use chat_tests::cluster::{self, Bus};
-use chat_tests::{Cluster, Crowd, Cut, Hub, Network, Receiver, Server, Size};
-use http::StatusCode;
+use chat_tests::{Cluster, Crowd, Cut, Hub, Network, Receiver, Server, Size, Watched};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -29,10 +26,8 @@ const LOAD: Size = Size {
 };
 /// What all together must send in a second.
 const LEAST_A_SECOND: f64 = 100.0;
-/// The rooms whose events are told to a webhook.
-const WATCHED: usize = 2;
-/// How long the last webhooks may take, which may have failed at first.
-const LAST_WEBHOOKS: Duration = Duration::from_secs(120);
+/// How long until brokers give one up: longer than its session with them.
+const LOST_WITHIN: Duration = Duration::from_secs(10);
 /// How long a node is cut off: longer than it takes to find out that nobody answers.
 const CUT_OFF_FOR: Duration = Duration::from_secs(15);
 /// How long what the bus doesn't bring takes through the database, whose heads are read every 5 s.
@@ -45,54 +40,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(40);
 const BACKLOG: i64 = 100;
 
 /// Has a receiver told of the events of some rooms; it fails every other event at first.
-async fn watch(cluster: &Cluster, crowd: &Crowd) -> Receiver {
-    let receiver = Receiver::answering(|payload, before| {
-        let place = payload["data"]["changedSeq"].as_i64().unwrap_or(0);
-        if before == 0 && place % 2 == 0 {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::OK
-        }
-    })
-    .await;
-    for (admin, room) in crowd.admins().take(WATCHED) {
-        let path = format!("/v1/rooms/{room}/webhooks");
-        let hook = json!({"url": receiver.url(), "events": ["messageCreated"]});
-        let made = admin.at(cluster.rest.url()).api.post(&path, &hook).await;
-        made.with(201);
-    }
-    receiver
-}
-
-/// Where the watched rooms stand.
-async fn watched(crowd: &Crowd) -> BTreeMap<RoomId, Seq> {
-    let mut places = crowd.places().await;
-    let rooms: BTreeSet<_> = crowd.admins().take(WATCHED).map(|(_, room)| room).collect();
-    places.retain(|room, _| rooms.contains(room));
-    places
-}
-
-/// What the receiver was never told of, though it happened after the webhooks were made.
-async fn untold(
-    receiver: &Receiver,
-    happened: &BTreeSet<(i64, i64)>,
-    patience: Duration,
-) -> BTreeSet<(i64, i64)> {
-    let end = Instant::now() + patience;
-    loop {
-        let told: BTreeSet<_> = receiver.taken().iter().map(place).collect();
-        let untold: BTreeSet<_> = happened.difference(&told).copied().collect();
-        if untold.is_empty() || Instant::now() > end {
-            return untold;
-        }
-        sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// The room and the place of what a webhook tells.
-fn place(one: &chat_tests::Received) -> (i64, i64) {
-    let room = one.json()["data"]["roomId"].as_i64();
-    (room.expect("an event of a room"), one.place())
+async fn watch(cluster: &Cluster, crowd: &Crowd) -> Watched {
+    let receiver = Receiver::answering(Watched::every_other_fails_at_first).await;
+    Watched::begin(receiver, crowd, cluster.rest.url()).await
 }
 
 /// One cluster at a time is enough for a machine.
@@ -142,8 +92,7 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
     // Two share the webhooks' work.
     let other = cluster::consuming_node(&database, bus).start().await;
     let mut crowd = Crowd::gather(cluster.ingress.url(), LOAD).await;
-    let receiver = watch(&cluster, &crowd).await;
-    let before = watched(&crowd).await;
+    let watched = watch(&cluster, &crowd).await;
     let began = Instant::now();
 
     for round in 0..rounds {
@@ -178,13 +127,15 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
         for how in [Cut::Closed, Cut::Silent] {
             a_node_is_cut_off(&cluster, &to_node, how, &database).await;
             crowd.acknowledges(200).await;
-            a_consumer_is_cut_off(&cluster, &to_consumer, how, &receiver).await;
+            a_consumer_is_cut_off(&cluster, &to_consumer, how, &watched.receiver).await;
             crowd.acknowledges(200).await;
         }
 
         // One broker dies for good, then the others are away for 20 s.
         if round == 0 {
             blocking(|| kafka.kill(2)).await;
+            // As long as the others count it among the replicas in sync, all that they can come back to might be what it has.
+            sleep(LOST_WITHIN).await;
             crowd.acknowledges(200).await;
         }
         blocking(|| {
@@ -208,8 +159,7 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
     assert_eq!(problems, [""; 0]);
     let rate = sent as f64 / took.as_secs_f64();
     assert!(rate >= LEAST_A_SECOND, "only {rate:.0} messages a second");
-    let happened = crowd.happened_since(&before);
-    let untold = untold(&receiver, &happened, LAST_WEBHOOKS).await;
+    let untold = watched.untold(&crowd).await;
     let metrics = other.anyone().get("/metrics").await.text;
     let of_webhooks: Vec<_> = metrics
         .lines()
@@ -217,9 +167,8 @@ async fn a_cluster_keeps_its_promises_while_each_of_its_parts_dies() {
         .collect();
     assert!(
         untold.is_empty(),
-        "webhooks told nothing of {} of {} from {:?} on: {of_webhooks:#?}\n{}\n{}",
+        "webhooks told nothing of {} events from {:?} on: {of_webhooks:#?}\n{}\n{}",
         untold.len(),
-        happened.len(),
         untold.first(),
         cluster.consumer.log(),
         other.log(),
@@ -381,9 +330,9 @@ async fn spoiled_by(sql: &'static str) -> (Vec<String>, usize) {
         send_every: Duration::from_millis(20),
     };
     let mut crowd = Crowd::gather(cluster.ingress.url(), size).await;
-    let receiver = watch(&cluster, &crowd).await;
+    let mut watched = watch(&cluster, &crowd).await;
     crowd.patience = Duration::from_secs(20);
-    let before = watched(&crowd).await;
+    watched.patience = Duration::from_secs(20);
     for _ in 0..3 {
         crowd.acknowledges(200).await;
         for node in 0..2 {
@@ -393,10 +342,7 @@ async fn spoiled_by(sql: &'static str) -> (Vec<String>, usize) {
         }
     }
     let (_, problems) = crowd.finish().await;
-    let happened = crowd.happened_since(&before);
-    let patience = Duration::from_secs(20);
-    let untold = untold(&receiver, &happened, patience).await.len();
-    (problems, untold)
+    (problems, watched.untold(&crowd).await.len())
 }
 
 fn any_says(problems: &[String], what: &str) -> bool {
@@ -426,7 +372,9 @@ async fn the_same_check_finds_that_holes_are_not_filled() {
         END $$",
     )
     .await;
-    assert!(any_says(&problems, "doesn't hear of"), "{problems:?}");
+    // A client waits for ever, or takes what comes after the hole for what it missed.
+    let is_found = any_says(&problems, "doesn't hear of") || any_says(&problems, "stood at");
+    assert!(is_found, "{problems:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

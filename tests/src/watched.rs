@@ -12,13 +12,16 @@ use crate::{Crowd, Received, Receiver};
 
 /// The rooms whose events are told to a webhook.
 const ROOMS: usize = 2;
-/// How long the last deliveries may take, which may have failed at first.
-const LAST: Duration = Duration::from_secs(120);
+/// How long the last deliveries may take, unless someone says otherwise.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A receiver that is told of some rooms, from a moment on.
 #[derive(Debug)]
 pub struct Watched {
-    receiver: Receiver,
+    /// Who is told.
+    pub receiver: Receiver,
+    /// How long the last deliveries may take, which may have failed at first.
+    pub patience: Duration,
     /// Where the rooms stood.
     before: BTreeMap<RoomId, Seq>,
 }
@@ -48,14 +51,18 @@ impl Watched {
         let mut before = crowd.places().await;
         let rooms: BTreeSet<_> = crowd.admins().take(ROOMS).map(|(_, room)| room).collect();
         before.retain(|room, _| rooms.contains(room));
-        Self { receiver, before }
+        Self {
+            receiver,
+            patience: PATIENCE,
+            before,
+        }
     }
 
     /// Rooms and places of what happened since and that it was never told of, when the crowd is done and the last deliveries had
     /// their time.
     pub async fn untold(&self, crowd: &Crowd) -> BTreeSet<(i64, i64)> {
         let happened = crowd.happened_since(&self.before);
-        let end = Instant::now() + LAST;
+        let end = Instant::now() + self.patience;
         loop {
             let told: BTreeSet<_> = self.receiver.taken().iter().map(place).collect();
             let untold: BTreeSet<_> = happened.difference(&told).copied().collect();
