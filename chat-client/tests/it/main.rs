@@ -7,6 +7,8 @@ mod hub;
 mod mock;
 mod outbox;
 mod realtime;
+mod renewal;
 mod rest;
+mod sends;
 mod tokens;
 mod transports;

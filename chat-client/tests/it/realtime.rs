@@ -1,24 +1,17 @@
-//! The connection against a scripted hub: order, holes, reconnects, sends.
+//! The connection against a scripted hub: order, holes, reconnects, what an application that is behind gets.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chat_client::model::{Clock, Event, RoomId, Seq, Timestamp};
-use chat_client::protocol::ErrorCode;
-use chat_client::{
-    AccessToken, Client, ClientEvent, Connection, ConnectionState, Disconnect, Error, Positions,
-    Refusal, Source, TokenSource, async_trait,
-};
+use chat_client::model::{RoomId, Seq};
+use chat_client::{Client, ClientEvent, Connection, ConnectionState, Disconnect, Error, Positions};
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::hub::{Hub, Peer, ROOM, created, message};
 
 /// A client connected to `ROOM` at place 5.
-async fn connected(hub: &mut Hub) -> (Client, Connection, Peer) {
+pub(crate) async fn connected(hub: &mut Hub) -> (Client, Connection, Peer) {
     let client = hub.client();
     let (connection, peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 5)]));
     let mut connection = connection.unwrap();
@@ -29,14 +22,14 @@ async fn connected(hub: &mut Hub) -> (Client, Connection, Peer) {
     (client, connection, peer)
 }
 
-async fn next(connection: &mut Connection) -> ClientEvent {
+pub(crate) async fn next(connection: &mut Connection) -> ClientEvent {
     // A client that tries for ever would keep the paused clock going for ever.
     let next = tokio::time::timeout(Duration::from_secs(600), connection.next()).await;
     next.expect("an event in time").expect("an event")
 }
 
 /// The places of the next `n` changes.
-async fn places(connection: &mut Connection, n: usize) -> Vec<i64> {
+pub(crate) async fn places(connection: &mut Connection, n: usize) -> Vec<i64> {
     let mut places = Vec::new();
     while places.len() < n {
         if let ClientEvent::Event(event) = next(connection).await {
@@ -357,149 +350,6 @@ async fn a_room_that_refuses_the_catch_up_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_send_is_answered_and_told_in_its_place_once() {
-    let mut hub = Hub::new();
-    let (client, mut connection, mut peer) = connected(&mut hub).await;
-    let room = client.room(ROOM);
-    let serve = async {
-        peer.created(6).await;
-        let call = peer.call().await;
-        peer.stored(&call, 7).await;
-        peer.created(8).await;
-    };
-    let (sent, ()) = tokio::join!(room.send("hello"), serve);
-    let sent = sent.unwrap();
-    assert_eq!((sent.content.as_str(), sent.seq), ("hello", Seq(7)));
-    assert_eq!(sent.client_message_id.unwrap().len(), 32);
-    assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn sends_survive_a_cut_under_the_same_ids_in_the_same_order() {
-    let mut hub = Hub::new();
-    let (client, mut connection, mut peer) = connected(&mut hub).await;
-    let room = client.room(ROOM);
-    let serve = async {
-        let first: Vec<_> = [peer.call().await, peer.call().await, peer.call().await].into();
-        // The server stored the first; its answer was lost.
-        drop(peer);
-        let mut peer = hub.connected(&[(ROOM, 6)]).await;
-        let mut again = Vec::new();
-        for _ in 0..4 {
-            let call = peer.call().await;
-            if call.target == "GetChanges" {
-                let mut stored = message(6, "1");
-                stored["clientMessageId"] = first[0].argument["clientMessageId"].clone();
-                let stored = Event::MessageCreated(serde_json::from_value(stored).unwrap());
-                let page = json!({"items": [stored], "seq": 6, "hasMore": false, "complete": true});
-                peer.complete(&call.id, page).await;
-            } else {
-                again.push(call);
-            }
-        }
-        for (n, (was, now)) in first.iter().zip(&again).enumerate() {
-            assert_eq!(was.argument, now.argument);
-            peer.stored(now, 6 + n as i64).await;
-        }
-        peer
-    };
-    let sends = async { tokio::join!(room.send("1"), room.send("2"), room.send("3")) };
-    let ((one, two, three), _peer) = tokio::join!(sends, serve);
-    let seqs = [one, two, three].map(|sent| sent.unwrap().seq.0);
-    assert_eq!(seqs, [6, 7, 8]);
-    assert_eq!(places(&mut connection, 3).await, [6, 7, 8]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn many_sends_at_once_keep_their_order() {
-    let mut hub = Hub::new();
-    let (client, _connection, mut peer) = connected(&mut hub).await;
-    let room = client.room(ROOM);
-    let sends = join_all((0..300).map(|n| room.send(n.to_string())));
-    let serve = async {
-        for n in 0..300 {
-            let call = peer.call().await;
-            assert_eq!(call.argument["content"], n.to_string());
-            peer.stored(&call, 6 + n).await;
-        }
-    };
-    let (sent, ()) = tokio::join!(sends, serve);
-    assert!(sent.iter().all(Result::is_ok));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_send_without_an_answer_gives_up_at_its_deadline() {
-    let mut hub = Hub::new();
-    let (client, _connection, peer) = connected(&mut hub).await;
-    drop(peer);
-    (0..100).for_each(|_| hub.refuse_next(Error::Timeout(Duration::from_secs(1))));
-    let began = Instant::now();
-    let error = client.room(ROOM).send("hello").await.unwrap_err();
-    assert!(matches!(error, Error::Timeout(_)), "{error}");
-    assert_eq!(began.elapsed().as_secs(), 60);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_send_says_why_and_one_refused_for_now_goes_out_again() {
-    let mut hub = Hub::new();
-    let (client, mut connection, mut peer) = connected(&mut hub).await;
-    let room = client.room(ROOM);
-    let serve = async {
-        let call = peer.call().await;
-        peer.refuse(&call.id, "rate_limited: too fast (retry after 2 s)")
-            .await;
-        let began = Instant::now();
-        let again = peer.call().await;
-        assert_eq!(began.elapsed().as_secs(), 2);
-        assert_eq!(call.argument, again.argument);
-        peer.stored(&again, 6).await;
-        let call = peer.call().await;
-        peer.refuse(&call.id, "forbidden: not here").await;
-    };
-    let client = async {
-        assert_eq!(room.send("one").await.unwrap().seq, Seq(6));
-        let error = room.send("two").await.unwrap_err();
-        assert_eq!(error.code(), Some(ErrorCode::Forbidden));
-    };
-    tokio::join!(client, serve);
-    assert_eq!(places(&mut connection, 1).await, [6]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_text_that_breaks_a_rule_never_leaves() {
-    let mut hub = Hub::new();
-    let (client, _connection, mut peer) = connected(&mut hub).await;
-    let error = client
-        .room(ROOM)
-        .send("x".repeat(100_000))
-        .await
-        .unwrap_err();
-    assert_eq!(error.code(), Some(ErrorCode::ValidationFailed));
-    assert!(peer.call_within(Duration::from_secs(1)).await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_edit_goes_over_the_connection_and_is_told_once() {
-    let mut hub = Hub::new();
-    let (client, mut connection, mut peer) = connected(&mut hub).await;
-    let room = client.room(ROOM);
-    let serve = async {
-        let call = peer.call().await;
-        assert_eq!(call.target, "EditMessage");
-        let mut edited = message(3, "better");
-        edited["changedSeq"] = 6.into();
-        edited["editedAt"] = "2026-01-31T12:00:00.000Z".into();
-        peer.complete(&call.id, edited).await;
-    };
-    let (edited, ()) = tokio::join!(room.edit(103.into(), "better"), serve);
-    assert_eq!(edited.unwrap().content, "better");
-    assert!(matches!(
-        next(&mut connection).await,
-        ClientEvent::Event(Event::MessageEdited(_))
-    ));
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_connection_is_kept_alive_and_given_up_after_silence() {
     let mut hub = Hub::new();
     let (_client, connection, mut peer) = connected(&mut hub).await;
@@ -701,93 +551,4 @@ async fn an_application_that_is_behind_still_gets_its_answers() {
         told = places(&mut connection, 2_001) => assert_eq!(told, expected),
         () = refill => unreachable!(),
     }
-}
-
-/// Gives `token-1`, `token-2` …, each good for 15 minutes of the paused clock.
-#[derive(Debug)]
-struct Tokens {
-    began: Instant,
-    given: AtomicU64,
-}
-
-#[async_trait]
-impl TokenSource for Tokens {
-    async fn access_token(&self, refused: Option<&str>) -> Result<AccessToken, Source> {
-        if refused.is_some() {
-            self.given.fetch_add(1, Ordering::SeqCst);
-        }
-        let n = self.given.load(Ordering::SeqCst);
-        let ends = self.began.elapsed() + Duration::from_secs(900);
-        Ok(AccessToken {
-            token: format!("token-{n}"),
-            expires_at: Some(Timestamp::from_millis(0).plus(ends)),
-        })
-    }
-}
-
-/// Wall time that goes with the paused clock.
-#[derive(Debug)]
-struct PausedClock(Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(0).plus(self.0.elapsed())
-    }
-}
-
-fn renewing(hub: &Hub) -> Client {
-    let began = Instant::now();
-    let given = AtomicU64::new(1);
-    hub.builder()
-        .token_source(Tokens { began, given })
-        .clock(Arc::new(PausedClock(began)))
-        .build()
-        .unwrap()
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_connection_is_renewed_in_place_before_its_token_ends() {
-    let mut hub = Hub::new();
-    let client = renewing(&hub);
-    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 5)]));
-    let connection = connection.unwrap();
-    assert_eq!(peer.token, "token-1");
-    let began = Instant::now();
-    for n in 2..5 {
-        let call = loop {
-            tokio::select! {
-                call = peer.call() => break call,
-                () = tokio::time::sleep(Duration::from_secs(10)) => peer.write(r#"{"type":6}"#).await,
-            }
-        };
-        assert_eq!(call.target, "Authenticate");
-        assert_eq!(call.argument["accessToken"], format!("token-{n}"));
-        let age = began.elapsed().as_secs() - (n - 2) * 820;
-        assert!((800..900).contains(&age), "renewed after {age} s");
-        peer.complete(&call.id, json!({"expiresIn": 900})).await;
-    }
-    assert!(matches!(
-        *connection.state().borrow(),
-        ConnectionState::Connected
-    ));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_token_is_replaced_at_once() {
-    let mut hub = Hub::new();
-    let client = renewing(&hub);
-    let refusal = Refusal {
-        code: Some(ErrorCode::TokenExpired),
-        status: 401,
-        detail: "expired".into(),
-        errors: vec![],
-        retry_after: None,
-    };
-    hub.refuse_next(refusal.into());
-    let (connection, mut peer) = tokio::join!(client.connect(), hub.connected(&[(ROOM, 5)]));
-    let _connection = connection.unwrap();
-    assert_eq!(peer.token, "token-2");
-    // A connection ended because its token did comes back with another.
-    peer.closing("tokenExpired", true).await;
-    assert_eq!(hub.connected(&[(ROOM, 5)]).await.token, "token-3");
 }

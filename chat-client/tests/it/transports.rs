@@ -66,6 +66,15 @@ async fn mount_old_proxy(http: &MockServer) {
     }
 }
 
+/// Takes what this connection says.
+async fn mount_posts(http: &MockServer, id: &str) {
+    post(HUB)
+        .and(query_param("id", id))
+        .respond_with(ResponseTemplate::new(200))
+        .mount(http)
+        .await;
+}
+
 /// A connection by polling: at first nothing, then the greeting, then nothing for a long time.
 async fn mount_polls(http: &MockServer, id: &str) {
     let answers = [
@@ -81,11 +90,7 @@ async fn mount_polls(http: &MockServer, id: &str) {
     }
     let held = ResponseTemplate::new(200).set_delay(Duration::from_secs(60));
     poll(id).respond_with(held).mount(http).await;
-    post(HUB)
-        .and(query_param("id", id))
-        .respond_with(ResponseTemplate::new(200))
-        .mount(http)
-        .await;
+    mount_posts(http, id).await;
     Mock::given(method("DELETE"))
         .and(path(HUB))
         .and(query_param("id", id))
@@ -181,11 +186,7 @@ async fn where_a_proxy_lets_no_websocket_through_events_are_streamed() {
         .mount(&server.http)
         .await;
     // The mock says all that it has without waiting for the handshake.
-    post(HUB)
-        .and(query_param("id", "secret-2"))
-        .respond_with(ResponseTemplate::new(200))
-        .mount(&server.http)
-        .await;
+    mount_posts(&server.http, "secret-2").await;
     let client = server.builder().access_token("ours").build().unwrap();
     let mut connection = client.connect().await.unwrap();
     greeted(&mut connection).await;
@@ -283,11 +284,7 @@ async fn a_transport_that_opens_and_carries_nothing_is_followed_by_the_next() {
         .expect(1)
         .mount(&server.http)
         .await;
-    post(HUB)
-        .and(query_param("id", "secret-2"))
-        .respond_with(ResponseTemplate::new(200))
-        .mount(&server.http)
-        .await;
+    mount_posts(&server.http, "secret-2").await;
     mount_polls(&server.http, "secret-3").await;
     let client = server.builder().access_token("ours").build().unwrap();
     let mut connection = client.connect().await.unwrap();
@@ -310,11 +307,7 @@ async fn a_poll_that_ends_the_connection_has_it_made_again() {
             .mount(&server.http)
             .await;
     }
-    post(HUB)
-        .and(query_param("id", "secret-1"))
-        .respond_with(ResponseTemplate::new(200))
-        .mount(&server.http)
-        .await;
+    mount_posts(&server.http, "secret-1").await;
     mount_polls(&server.http, "secret-2").await;
     let client: Client = server
         .builder()
