@@ -141,6 +141,20 @@ where
     url
 }
 
+/// A receiver that takes everything, its URL, and how often it was asked.
+async fn counting() -> (String, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let url = receiver({
+        let count = Arc::clone(&count);
+        move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { StatusCode::OK.into_response() }
+        }
+    })
+    .await;
+    (url, count)
+}
+
 fn is(state: DeliveryState) -> impl Fn(&Delivery) -> bool {
     move |delivery| delivery.state == state
 }
@@ -204,15 +218,7 @@ async fn no_connection_and_no_answer_are_failures() {
 #[tokio::test]
 async fn a_redirect_is_a_failure_and_nobody_follows_it() {
     let world = World::new();
-    let followed = Arc::new(AtomicUsize::new(0));
-    let elsewhere = receiver({
-        let followed = Arc::clone(&followed);
-        move || {
-            followed.fetch_add(1, Ordering::SeqCst);
-            async { StatusCode::OK.into_response() }
-        }
-    })
-    .await;
+    let (elsewhere, followed) = counting().await;
     let url = receiver(move || {
         let location = [("location", elsewhere.clone())];
         async { (StatusCode::TEMPORARY_REDIRECT, location).into_response() }
@@ -281,15 +287,7 @@ async fn a_host_that_hangs_takes_no_more_than_its_part() {
 #[tokio::test]
 async fn several_share_the_work_and_each_delivers_what_it_took() {
     let world = World::new();
-    let count = Arc::new(AtomicUsize::new(0));
-    let url = receiver({
-        let count = Arc::clone(&count);
-        move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            async { StatusCode::OK.into_response() }
-        }
-    })
-    .await;
+    let (url, count) = counting().await;
     let hook = world.hook(&url).await;
     world.offer(100).await;
     let both = [world.deliver(options()), world.deliver(options())];
@@ -333,15 +331,7 @@ async fn who_stops_ends_what_it_began() {
 #[tokio::test]
 async fn an_address_is_checked_when_it_is_connected_to() {
     let world = World::new();
-    let count = Arc::new(AtomicUsize::new(0));
-    let url = receiver({
-        let count = Arc::clone(&count);
-        move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            async { StatusCode::OK.into_response() }
-        }
-    })
-    .await;
+    let (url, count) = counting().await;
     // Made where private ones were allowed, as a name that led elsewhere then might have been.
     let by_address = world.hook(&url).await;
     let by_name = world.hook(&url.replace("127.0.0.1", "localhost")).await;
